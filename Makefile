@@ -1,0 +1,42 @@
+# Two commands on a fresh machine with Python 3.11+, pip, git and make:
+#   make demo    set up what the main job needs, run it, leave demo-run/report.html
+#   make test    set up what the tests need, run lint, types, import directions and all tests
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# uv installs several times faster than pip but does not read pip's settings, so they are passed on.
+INSTALL := UV_FIND_LINKS="$$PIP_FIND_LINKS" UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
+
+.PHONY: demo test lint types imports tests docs bench reproductions train clean
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) -e .
+	touch $@
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) -e '.[dev]'
+	touch $@ $(VENV)/.core
+
+demo: $(VENV)/.core
+	$(BIN)/muroan demo --out demo-run
+
+test: lint types imports tests
+lint: $(VENV)/.dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+types: $(VENV)/.dev
+	$(BIN)/mypy
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+tests: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2
+docs: $(VENV)/.dev
+	$(BIN)/python docs/build.py
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
+reproductions: $(VENV)/.dev
+	$(BIN)/python reproductions/run.py
+train: $(VENV)/.core
+	$(BIN)/python -m muroan.models.easy_vqa.train
+clean:
+	rm -rf $(VENV) demo-run build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,104 @@
+"""N samples that travel together: inputs per modality, which are present, targets, groups, ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from muroan.modality import Modality, Value, concatenate, take
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What every batch of a data set looks like.
+
+    modalities: name -> kind of input; classes: the labels in target order; groups: name -> its values;
+    cluster: what samples share that makes them dependent ("image", "patient"), or None if nothing does.
+    Intervals resample clusters, not samples, where there are any.
+    """
+
+    modalities: Mapping[str, Modality]
+    classes: tuple[str, ...]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cluster: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs[m]: value of N samples; targets long [N]; ids: N distinct strings.
+
+    present[m]: bool [N], false where the source has no value; the input there already is the neutral one.
+    groups[g]: N strings ("" where unknown). clusters: N strings, equal for dependent samples.
+    keys[m]: optional long [N], equal for rows that hold the very same value, so that it is encoded once.
+    """
+
+    modalities: Mapping[str, Modality]
+    inputs: Mapping[str, Value]
+    targets: Tensor
+    ids: Sequence[str]
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    clusters: Sequence[str] | None = None
+    present: Mapping[str, Tensor] = field(default_factory=dict)
+    keys: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: Sequence[int] | Tensor) -> Batch:
+        """The samples at `index`, in that order."""
+        picks = [int(i) for i in index]
+        at = torch.tensor(picks, dtype=torch.long)
+        return replace(
+            self,
+            inputs={m: take(v, at) for m, v in self.inputs.items()},
+            targets=self.targets[at],
+            ids=[self.ids[i] for i in picks],
+            groups={g: [v[i] for i in picks] for g, v in self.groups.items()},
+            clusters=None if self.clusters is None else [self.clusters[i] for i in picks],
+            present={m: v[at] for m, v in self.present.items()},
+            keys={m: v[at] for m, v in self.keys.items()},
+        )
+
+    def with_inputs(self, **changed: Value) -> Batch:
+        """The same samples with some inputs replaced (their keys no longer hold)."""
+        return replace(
+            self,
+            inputs={**self.inputs, **changed},
+            keys={m: k for m, k in self.keys.items() if m not in changed},
+        )
+
+    def without(self, *missing: str) -> Batch:
+        """The same samples with these modalities missing: neutral input, `present` false."""
+        gone = torch.zeros(len(self), dtype=torch.bool)
+        out = self.with_inputs(**{m: self.modalities[m].neutral(self.inputs[m]) for m in missing})
+        # All rows of a missing modality are alike where its neutral value has one size for all.
+        return replace(out, present={**self.present, **dict.fromkeys(missing, gone)})
+
+    def unique(self, modality: str) -> tuple[Value, Tensor]:
+        """(distinct values, index [N]) with values[index] == inputs[modality]; all rows if no keys are known."""
+        if modality not in self.keys:
+            return self.inputs[modality], torch.arange(len(self))
+        _, inverse = torch.unique(self.keys[modality], return_inverse=True)
+        first = torch.full((int(inverse.max()) + 1 if len(self) else 0,), len(self), dtype=torch.long)
+        first = first.scatter_reduce(0, inverse, torch.arange(len(self)), reduce="amin")
+        return take(self.inputs[modality], first), inverse
+
+    @staticmethod
+    def concat(batches: Sequence[Batch]) -> Batch:
+        """Batches of one schema, one after another."""
+        head = batches[0]
+        return Batch(
+            modalities=head.modalities,
+            inputs={m: concatenate([b.inputs[m] for b in batches]) for m in head.inputs},
+            targets=torch.cat([b.targets for b in batches]),
+            ids=[i for b in batches for i in b.ids],
+            groups={g: [v for b in batches for v in b.groups[g]] for g in head.groups},
+            clusters=None if head.clusters is None else [c for b in batches for c in b.clusters or ()],
+            present={m: torch.cat([b.present[m] for b in batches]) for m in head.present},
+            keys={m: torch.cat([b.keys[m] for b in batches]) for m in head.keys}
+            if all(set(b.keys) == set(head.keys) for b in batches)
+            else {},
+        )

@@ -1,0 +1,49 @@
+"""What an intervention may change, per modality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from muroan.errors import AskedWrongly
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The most that may change in one modality of one sample. Zero of everything means: leave it alone.
+
+    radius: norm of the change in the modality's value space (pixels in [0, 1], so 8/255 is the usual 8).
+    norm: "inf" or "2". words: how many words may be replaced. share: part of the points that may be erased,
+    0 to 1 of the union of erased points over the modality's points.
+    """
+
+    radius: float = 0.0
+    norm: str = "inf"
+    words: int = 0
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("inf", "2"):
+            raise AskedWrongly(f"norm is {self.norm!r}; a budget knows 'inf' and '2'")
+        if min(self.radius, self.words, self.share) < 0 or self.share > 1:
+            raise AskedWrongly(f"a budget cannot be negative, nor a share above 1: {self}")
+
+    @property
+    def p(self) -> float:
+        return float(self.norm)
+
+    @property
+    def empty(self) -> bool:
+        return self.radius == 0 and self.words == 0 and self.share == 0
+
+    def scaled(self, factor: float) -> Budget:
+        """The budget times `factor`, words rounded down."""
+        return Budget(
+            radius=self.radius * factor,
+            norm=self.norm,
+            words=int(self.words * factor),
+            share=min(1.0, self.share * factor),
+        )
+
+
+Budgets = Mapping[str, Budget]

@@ -1,0 +1,215 @@
+"""A sized source of batches with a schema.
+
+A source implements `sample(i)`: one sample's raw values, or `BadSample` with the reason why it is unusable.
+`load` does the rest: checks each value, quarantines what is bad with its reason, and stacks what is good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from muroan.batch import Batch, Schema
+from muroan.errors import AskedWrongly, BadSample, nearest
+from muroan.randomness import sample_keys
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample as its source has it.
+
+    inputs[m]: a raw value that the modality's `check` accepts, or None where the source has none;
+    target: a class name or index; keys[m]: equal for samples with the very same value (see `Batch.keys`).
+    """
+
+    inputs: Mapping[str, Any]
+    target: str | int
+    groups: Mapping[str, str] = field(default_factory=dict)
+    cluster: str | None = None
+    keys: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A sample that could not be used, where it fell out ("read", or a probe's name) and why."""
+
+    sample: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The usable samples, in the order asked for (None if there are none), and the others."""
+
+    batch: Batch | None
+    quarantined: tuple[Quarantined, ...] = ()
+
+
+class Dataset(ABC):
+    """Subclasses set `name`, `schema` and `ids` (distinct, in order) and implement `sample`."""
+
+    name: str
+    schema: Schema
+    ids: Sequence[str]
+
+    @abstractmethod
+    def sample(self, i: int) -> Sample:
+        """The i-th sample; raises `BadSample` if it cannot be read."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def load(self, index: Sequence[int]) -> Loaded:
+        """The samples at `index`; nothing is dropped in silence."""
+        good: list[tuple[str, int, Sample, dict[str, Any], int]] = []
+        bad: list[Quarantined] = []
+        checked: dict[tuple[str, int], Any] = {}
+        for i in index:
+            try:
+                sample = self.sample(i)
+                values = {}
+                for m, modality in self.schema.modalities.items():
+                    raw, key = sample.inputs.get(m), sample.keys.get(m)
+                    if raw is None:
+                        values[m] = None
+                        continue
+                    if key is not None and (m, key) in checked:
+                        values[m] = checked[m, key]
+                        continue
+                    try:
+                        values[m] = modality.check(raw)
+                    except BadSample as error:
+                        raise BadSample(f"{m}: {error}") from error
+                    if key is not None:
+                        checked[m, key] = values[m]
+                if all(v is None for v in values.values()):
+                    raise BadSample("no input is present")
+                good.append((self.ids[i], i, sample, values, self._target(sample.target)))
+            except BadSample as error:
+                bad.append(Quarantined(self.ids[i], "read", str(error)))
+        if not good:
+            return Loaded(None, tuple(bad))
+        return Loaded(self._batch(good), tuple(bad))
+
+    def _target(self, target: str | int) -> int:
+        classes = self.schema.classes
+        if isinstance(target, str):
+            if target not in classes:
+                raise BadSample(f"label {target!r} is not among the classes. {nearest(target, classes)}")
+            return classes.index(target)
+        if not 0 <= target < len(classes):
+            raise BadSample(f"label {target} is not among the {len(classes)} classes")
+        return int(target)
+
+    def _batch(self, good: list[tuple[str, int, Sample, dict[str, Any], int]]) -> Batch:
+        inputs, present, keys = {}, {}, {}
+        for m, modality in self.schema.modalities.items():
+            column = [values[m] for _, _, _, values, _ in good]
+            here = torch.tensor([v is not None for v in column])
+            # A missing value stands as some other sample's value, then erased: the neutral value has its shape.
+            stand_in = next((v for v in column if v is not None), None)
+            if stand_in is None:
+                stand_in = self._blank(m)
+            value = modality.collate([stand_in if v is None else v for v in column])
+            if not bool(here.all()):
+                from muroan.modality import where
+
+                value = where(here, value, modality.neutral(value))
+                present[m] = here
+            inputs[m] = value
+            found = [s.keys.get(m) for _, _, s, _, _ in good]
+            if all(k is not None for k in found) and bool(here.all()):
+                keys[m] = torch.tensor(found, dtype=torch.long)
+        return Batch(
+            modalities=self.schema.modalities,
+            inputs=inputs,
+            targets=torch.tensor([t for *_, t in good], dtype=torch.long),
+            ids=[name for name, *_ in good],
+            groups={g: [s.groups.get(g, "") for _, _, s, _, _ in good] for g in self.schema.groups},
+            clusters=[str(s.cluster) for _, _, s, _, _ in good] if self.schema.cluster else None,
+            present=present,
+            keys=keys,
+        )
+
+    def _blank(self, modality: str) -> Any:
+        """Some value of a modality that no sample of a batch has; found by looking through the data."""
+        for i in range(len(self)):
+            try:
+                raw = self.sample(i).inputs.get(modality)
+                if raw is not None:
+                    return self.schema.modalities[modality].check(raw)
+            except BadSample:
+                continue
+        raise BadSample(f"{modality}: no sample has a usable value")
+
+    def fingerprint(self) -> str:
+        """A text that changes when the samples do. Sources with contents at hand add them."""
+        digest = hashlib.blake2b("\n".join(self.ids).encode(), digest_size=12).hexdigest()
+        return f"{self.name}:{len(self)}:{digest}"
+
+    def subset(self, index: Sequence[int], name: str | None = None) -> Dataset:
+        """Some of the samples as a data set of their own."""
+        return Subset(self, index, name or self.name)
+
+
+class Subset(Dataset):
+    """Some samples of another data set."""
+
+    def __init__(self, source: Dataset, index: Sequence[int], name: str) -> None:
+        self.name, self.schema = name, source.schema
+        self._source, self._index = source, list(index)
+        self.ids = [source.ids[i] for i in self._index]
+
+    def sample(self, i: int) -> Sample:
+        return self._source.sample(self._index[i])
+
+    def load(self, index: Sequence[int]) -> Loaded:
+        return self._source.load([self._index[i] for i in index])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What an audit reads: the data audited; a reference disjoint from it, on which thresholds, detectors and
+    calibrations are fitted; members, a sample of the training data, for privacy questions."""
+
+    audited: Dataset
+    reference: Dataset | None = None
+    members: Dataset | None = None
+
+    def items(self) -> list[tuple[str, Dataset]]:
+        named = [("audited", self.audited), ("reference", self.reference), ("members", self.members)]
+        return [(n, d) for n, d in named if d is not None]
+
+    def check(self) -> None:
+        """Raises `AskedWrongly` if two splits share a sample: nothing is scored where it was fitted."""
+        seen: dict[str, str] = {}
+        for name, data in self.items():
+            for i in data.ids:
+                if seen.setdefault(i, name) != name:
+                    raise AskedWrongly(
+                        f"sample {i!r} is both {seen[i]} and {name}; the splits must be disjoint"
+                    )
+
+
+def split_off(data: Dataset, share: float, seed: int) -> Splits:
+    """A reference of about `share` of the clusters (samples, where there are none), drawn by `seed`."""
+    by: list[str] = list(data.ids)
+    if data.schema.cluster:
+        by = []
+        for i in range(len(data)):
+            try:
+                by.append(str(data.sample(i).cluster))
+            except BadSample:
+                by.append(data.ids[i])
+    names = sorted(set(by))
+    order = dict(zip(names, sample_keys(names, "split off", seed).tolist(), strict=True))
+    cut = sorted(order.values())[int(len(names) * share)] if share > 0 else 0
+    reference = [i for i, b in enumerate(by) if order[b] < cut]
+    audited = [i for i, b in enumerate(by) if order[b] >= cut]
+    return Splits(data.subset(audited, data.name), data.subset(reference, f"{data.name} (reference)"))

@@ -1,0 +1,44 @@
+"""What can go wrong, said once: every error Muroan raises on purpose names what, where and what to do.
+
+`AskedWrongly` ends a command with exit code 2, `CannotComplete` with 4 (DESIGN, "The command line").
+`BadSample` is never fatal: the audit quarantines the sample with the error's text as the reason.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MuroanError(Exception):
+    """Base of all errors that Muroan raises on purpose."""
+
+
+class AskedWrongly(MuroanError):
+    """The request itself cannot be carried out: an unknown name, a bad option, another plan's run."""
+
+
+class CannotComplete(MuroanError):
+    """The request was fine, the audit could not be completed: a full disk, a model that always fails."""
+
+
+class BadSample(MuroanError):
+    """One sample cannot be used; `str(error)` is the reason that its quarantine row shows."""
+
+
+class NotApplicable(MuroanError):
+    """A method needs what this model or data set does not have; the text says what is missing."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence tail that helps with a misspelt `name`: the nearest known one, or all of them."""
+    options = sorted(set(known))
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"Known: {', '.join(options)}." if options else "None are known."
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> AskedWrongly:
+    """The error for a name that is not there, with the nearest one that is."""
+    return AskedWrongly(f"unknown {what} {name!r}. {nearest(name, known)}")

@@ -1,0 +1,229 @@
+"""The unified view of a multimodal model: encode each modality, fuse the codes, decide.
+
+Source: MUROAN (arXiv 2112.12792) sees every deep multimodal model as z = F(x_1..x_n), p = G(z); Muroan splits F
+into one encoder per modality and a fusion, because what only recombines or removes modalities then never
+encodes anything twice. A model that cannot be taken apart implements `predict` alone. What a model can do it
+declares; a method asks for what it needs and says "not applicable" where that is missing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from muroan.errors import AskedWrongly, NotApplicable
+from muroan.modality import Value
+
+Code = Any  # a Tensor [N, ...] or a tuple of them; `rows` takes rows of either
+
+
+class Capability(StrEnum):
+    """What a model can do beyond giving a label."""
+
+    SCORES = "scores"
+    """`predict` returns log-probabilities or logits, not one-hot labels."""
+    FUSE = "fuse"
+    """`encode`, `fuse` and `decide` work, and together give what `predict` gives."""
+    GRADIENTS = "gradients"
+    """Scores are differentiable with respect to continuous inputs."""
+    EMBEDDINGS = "embeddings"
+    """`embed` and `encode_embedded` work for text, so that gradients reach words."""
+    ABSENT = "absent"
+    """`fuse` takes `present` and handles a missing modality itself; otherwise its neutral value is used."""
+    SHADOWS = "shadows"
+    """`shadows` gives models of the same recipe, trained on known halves of the data."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Texts as the model's token embeddings: vectors [N, T, D], mask [N, T] true at real tokens.
+
+    words [N, T]: the index of the whitespace word that a token belongs to, −1 where it belongs to none.
+    """
+
+    vectors: Tensor
+    mask: Tensor
+    words: Tensor
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A model of the audited model's recipe and the ids of the samples that it was trained on."""
+
+    model: Model
+    trained_on: Callable[[Sequence[str]], np.ndarray]
+
+
+class Model(ABC):
+    """What Muroan audits. Subclass it, or use `TorchModel` or `BlackBox`.
+
+    modalities: names of the inputs, equal to the data set's; classes: labels in the order of the scores.
+    All tensors are on the CPU at this border; an adapter moves them to its device and back.
+    """
+
+    name: str = "model"
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    capabilities: frozenset[Capability] = frozenset()
+
+    def encode(self, modality: str, values: Value) -> Code:
+        """Codes of N values of one modality. Rows are independent of each other."""
+        raise NotApplicable(f"{self.name} cannot encode a single modality")
+
+    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Fused codes [N, D]. `present` is only given to a model with `Capability.ABSENT`."""
+        raise NotApplicable(f"{self.name} has no separate fusion")
+
+    def decide(self, fused: Tensor) -> Tensor:
+        """Logits [N, K] of fused codes."""
+        raise NotApplicable(f"{self.name} has no separate decision")
+
+    def predict(self, inputs: Mapping[str, Value], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Logits [N, K] (log-probabilities up to a constant per row; one-hot without `Capability.SCORES`)."""
+        codes = {m: self.encode(m, inputs[m]) for m in self.modalities}
+        if Capability.ABSENT in self.capabilities:
+            return self.decide(self.fuse(codes, present))
+        return self.decide(self.fuse(codes))
+
+    def embed(self, modality: str, values: Sequence[str]) -> Embedded:
+        """Token embeddings of texts, differentiable onwards (`Capability.EMBEDDINGS`)."""
+        raise NotApplicable(f"{self.name} does not show token embeddings")
+
+    def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
+        """The code that `encode` would give for these token embeddings (`Capability.EMBEDDINGS`)."""
+        raise NotApplicable(f"{self.name} does not take token embeddings")
+
+    def shadows(self) -> Sequence[Shadow]:
+        """Models of the same recipe trained on known subsets (`Capability.SHADOWS`)."""
+        raise NotApplicable(f"{self.name} has no shadow models")
+
+    def fingerprint(self) -> str:
+        """A text that changes when the model does: part of what makes a run directory resumable."""
+        return f"{type(self).__module__}.{type(self).__qualname__}:{self.name}"
+
+
+def rows(code: Code, index: Tensor) -> Code:
+    """Rows of a code, whichever shape it has."""
+    if isinstance(code, Tensor):
+        return code[index]
+    return tuple(rows(c, index) for c in code)
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """A digest of a module's parameters and buffers."""
+    import hashlib
+
+    digest = hashlib.blake2b(digest_size=12)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class TorchModel(Model):
+    """A torch model given as one encoder per modality, a fusion and a head.
+
+    encoders[m]: callable, values of N samples -> code [N, ...]; an encoder of text takes a list of strings.
+    fusion: callable, dict of codes -> [N, D]; head: callable, [N, D] -> logits [N, K].
+
+        model = muroan.TorchModel(
+            encoders={"image": net.vision, "question": lambda texts: net.text(tokenizer(texts))},
+            fusion=lambda codes: torch.cat([codes["image"], codes["question"]], dim=1),
+            head=net.head,
+            classes=["no", "yes"],
+        )
+
+    Modules among them are put into evaluation mode once and for all. device: where they run.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoders: Mapping[str, Callable[[Any], Code]],
+        fusion: Callable[[Mapping[str, Code]], Tensor],
+        head: Callable[[Tensor], Tensor],
+        classes: Sequence[str],
+        name: str = "torch model",
+        device: str | torch.device = "cpu",
+        gradients: bool = True,
+    ) -> None:
+        self.name = name
+        self.modalities = tuple(encoders)
+        self.classes = tuple(classes)
+        self.device = torch.device(device)
+        self.capabilities = frozenset(
+            {Capability.SCORES, Capability.FUSE} | ({Capability.GRADIENTS} if gradients else set())
+        )
+        self._parts: dict[str, Any] = {**{f"encoder {m}": e for m, e in encoders.items()}}
+        self._parts |= {"fusion": fusion, "head": head}
+        for part in self._parts.values():
+            if isinstance(part, nn.Module):
+                part.eval().to(self.device)
+
+    def _there(self, value: Value) -> Value:
+        return value.to(self.device) if isinstance(value, Tensor) else value
+
+    def encode(self, modality: str, values: Value) -> Code:
+        return _here(self._parts[f"encoder {modality}"](self._there(values)))
+
+    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        fused: Tensor = _here(self._parts["fusion"]({m: _move(c, self.device) for m, c in codes.items()}))
+        return fused
+
+    def decide(self, fused: Tensor) -> Tensor:
+        logits: Tensor = _here(self._parts["head"](fused.to(self.device)))
+        return logits
+
+    def fingerprint(self) -> str:
+        prints = [f"{n}={weights_fingerprint(p)}" for n, p in self._parts.items() if isinstance(p, nn.Module)]
+        return f"{self.name}:" + ",".join(prints)
+
+
+def _move(code: Code, device: torch.device) -> Code:
+    return code.to(device) if isinstance(code, Tensor) else tuple(_move(c, device) for c in code)
+
+
+def _here(code: Code) -> Code:
+    return _move(code, torch.device("cpu"))
+
+
+class BlackBox(Model):
+    """Any function from inputs to scores: an endpoint, a pipeline, another framework.
+
+    predict: dict of values of N samples (tensors, lists of strings) -> array [N, K].
+    output: what the array holds: "probabilities", "logits", or "labels" (then [N] of class indices).
+    """
+
+    def __init__(
+        self,
+        predict: Callable[[Mapping[str, Value]], Any],
+        *,
+        modalities: Sequence[str],
+        classes: Sequence[str],
+        output: str = "probabilities",
+        name: str = "black box",
+    ) -> None:
+        if output not in ("probabilities", "logits", "labels"):
+            raise AskedWrongly(f"output is {output!r}; it must be 'probabilities', 'logits' or 'labels'")
+        self.name = name
+        self.modalities = tuple(modalities)
+        self.classes = tuple(classes)
+        self.capabilities = frozenset() if output == "labels" else frozenset({Capability.SCORES})
+        self._predict, self._output = predict, output
+
+    def predict(self, inputs: Mapping[str, Value], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        out = torch.as_tensor(np.asarray(self._predict({m: inputs[m] for m in self.modalities})))
+        if self._output == "labels":
+            return nn.functional.one_hot(out.long(), len(self.classes)).float()
+        scores = out.float()
+        return scores.log().clamp_min(-100.0) if self._output == "probabilities" else scores
+
+    def fingerprint(self) -> str:
+        return f"black box:{self.name}"
