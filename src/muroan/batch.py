@@ -90,6 +90,8 @@ class Batch:
     def concat(batches: Sequence[Batch]) -> Batch:
         """Batches of one schema, one after another."""
         head = batches[0]
+        # A batch says nothing about a modality that all of its samples have.
+        partial = sorted({m for b in batches for m in b.present})
         return Batch(
             modalities=head.modalities,
             inputs={m: concatenate([b.inputs[m] for b in batches]) for m in head.inputs},
@@ -97,8 +99,11 @@ class Batch:
             ids=[i for b in batches for i in b.ids],
             groups={g: [v for b in batches for v in b.groups[g]] for g in head.groups},
             clusters=None if head.clusters is None else [c for b in batches for c in b.clusters or ()],
-            present={m: torch.cat([b.present[m] for b in batches]) for m in head.present},
-            keys={m: torch.cat([b.keys[m] for b in batches]) for m in head.keys}
-            if all(set(b.keys) == set(head.keys) for b in batches)
-            else {},
+            present={
+                m: torch.cat([b.present.get(m, torch.ones(len(b), dtype=torch.bool)) for b in batches])
+                for m in partial
+            },
+            keys={
+                m: torch.cat([b.keys[m] for b in batches]) for m in head.keys if all(m in b.keys for b in batches)
+            },
         )

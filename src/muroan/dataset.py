@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from muroan.batch import Batch, Schema
-from muroan.errors import AskedWrongly, BadSample, nearest
+from muroan.errors import AskedWrongly, BadSample, MuroanError, nearest, shown
+from muroan.modality import where
 from muroan.randomness import sample_keys
 
 
@@ -73,7 +74,7 @@ class Dataset(ABC):
         for i in index:
             try:
                 sample = self.sample(i)
-                values = {}
+                values: dict[str, Any] = {}
                 for m, modality in self.schema.modalities.items():
                     raw, key = sample.inputs.get(m), sample.keys.get(m)
                     if raw is None:
@@ -93,6 +94,12 @@ class Dataset(ABC):
                 good.append((self.ids[i], i, sample, values, self._target(sample.target)))
             except BadSample as error:
                 bad.append(Quarantined(self.ids[i], "read", str(error)))
+            except MuroanError:
+                raise
+            except (
+                Exception
+            ) as error:  # a source is anybody's code: one row it stumbles over is not the audit's end
+                bad.append(Quarantined(self.ids[i], "read", f"{type(error).__name__}: {shown(str(error), 200)}"))
         if not good:
             return Loaded(None, tuple(bad))
         return Loaded(self._batch(good), tuple(bad))
@@ -101,7 +108,7 @@ class Dataset(ABC):
         classes = self.schema.classes
         if isinstance(target, str):
             if target not in classes:
-                raise BadSample(f"label {target!r} is not among the classes. {nearest(target, classes)}")
+                raise BadSample(f"label {shown(target)} is not among the classes. {nearest(target, classes)}")
             return classes.index(target)
         if not 0 <= target < len(classes):
             raise BadSample(f"label {target} is not among the {len(classes)} classes")
@@ -115,11 +122,9 @@ class Dataset(ABC):
             # A missing value stands as some other sample's value, then erased: the neutral value has its shape.
             stand_in = next((v for v in column if v is not None), None)
             if stand_in is None:
-                stand_in = self._blank(m)
+                stand_in = modality.blank()
             value = modality.collate([stand_in if v is None else v for v in column])
             if not bool(here.all()):
-                from muroan.modality import where
-
                 value = where(here, value, modality.neutral(value))
                 present[m] = here
             inputs[m] = value
@@ -137,16 +142,21 @@ class Dataset(ABC):
             keys=keys,
         )
 
-    def _blank(self, modality: str) -> Any:
-        """Some value of a modality that no sample of a batch has; found by looking through the data."""
-        for i in range(len(self)):
+    def clusters(self) -> list[str]:
+        """Every sample's cluster, in the order of `ids`; an unreadable sample is a cluster of its own.
+
+        Without `schema.cluster` samples are independent, and each is its own. This reads every sample; a source
+        that knows its clusters without reading pictures overrides it.
+        """
+        if self.schema.cluster is None:
+            return list(self.ids)
+        found = []
+        for i, name in enumerate(self.ids):
             try:
-                raw = self.sample(i).inputs.get(modality)
-                if raw is not None:
-                    return self.schema.modalities[modality].check(raw)
-            except BadSample:
-                continue
-        raise BadSample(f"{modality}: no sample has a usable value")
+                found.append(str(self.sample(i).cluster))
+            except MuroanError:
+                found.append(name)
+        return found
 
     def fingerprint(self) -> str:
         """A text that changes when the samples do. Sources with contents at hand add them."""
@@ -172,6 +182,13 @@ class Subset(Dataset):
     def load(self, index: Sequence[int]) -> Loaded:
         return self._source.load([self._index[i] for i in index])
 
+    def clusters(self) -> list[str]:
+        known = self._source.clusters()
+        return [known[i] for i in self._index]
+
+    def fingerprint(self) -> str:
+        return f"{super().fingerprint()} of {self._source.fingerprint()}"
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -192,24 +209,28 @@ class Splits:
         for name, data in self.items():
             for i in data.ids:
                 if seen.setdefault(i, name) != name:
-                    raise AskedWrongly(
-                        f"sample {i!r} is both {seen[i]} and {name}; the splits must be disjoint"
-                    )
+                    raise AskedWrongly(f"sample {i!r} is both {seen[i]} and {name}; the splits must be disjoint")
 
 
 def split_off(data: Dataset, share: float, seed: int) -> Splits:
-    """A reference of about `share` of the clusters (samples, where there are none), drawn by `seed`."""
-    by: list[str] = list(data.ids)
-    if data.schema.cluster:
-        by = []
-        for i in range(len(data)):
-            try:
-                by.append(str(data.sample(i).cluster))
-            except BadSample:
-                by.append(data.ids[i])
+    """A reference of about `share` of the clusters (samples, where there are none), drawn by `seed`.
+
+    Which clusters are drawn depends on their names alone, not on the order of the samples. share 0: no reference.
+    """
+    if not 0 <= share < 1:
+        raise AskedWrongly(f"the reference's share is {share}; it must be at least 0 and below 1")
+    if share == 0:
+        return Splits(data)
+    by = data.clusters()
     names = sorted(set(by))
+    drawn = int(len(names) * share)
+    if drawn == 0:
+        raise AskedWrongly(
+            f"{data.name} has {len(names)} {data.schema.cluster or 'sample'}s, too few to split {share:g} of them off "
+            "as a reference; name a reference, or ask for a larger share"
+        )
     order = dict(zip(names, sample_keys(names, "split off", seed).tolist(), strict=True))
-    cut = sorted(order.values())[int(len(names) * share)] if share > 0 else 0
+    cut = sorted(order.values())[drawn]
     reference = [i for i, b in enumerate(by) if order[b] < cut]
     audited = [i for i, b in enumerate(by) if order[b] >= cut]
     return Splits(data.subset(audited, data.name), data.subset(reference, f"{data.name} (reference)"))

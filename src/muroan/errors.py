@@ -10,6 +10,10 @@ import difflib
 from collections.abc import Iterable
 
 
+MANY = 20
+"""Names that a message lists before it says how many more there are."""
+
+
 class MuroanError(Exception):
     """Base of all errors that Muroan raises on purpose."""
 
@@ -30,13 +34,20 @@ class NotApplicable(MuroanError):
     """A method needs what this model or data set does not have; the text says what is missing."""
 
 
+def shown(value: object, limit: int = 60) -> str:
+    """`value` as a message shows it: quoted, control characters escaped, cut off after `limit` characters."""
+    text = repr(value if not isinstance(value, str) else value[: limit + 1])
+    return text if len(text) <= limit + 2 else f"{text[:limit]}…"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence tail that helps with a misspelt `name`: the nearest known one, or all of them."""
     options = sorted(set(known))
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:200], options, n=1, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]!r}?"
-    return f"Known: {', '.join(options)}." if options else "None are known."
+    more = f" and {len(options) - MANY} more" if len(options) > MANY else ""
+    return f"Known: {', '.join(options[:MANY])}{more}." if options else "None are known."
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> AskedWrongly:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from muroan.batch import Batch
-from muroan.errors import CannotComplete, NotApplicable
+from muroan.errors import BadSample, CannotComplete, NotApplicable
 from muroan.modality import Modality, Value, concatenate, take
 from muroan.model import Capability, Code, Embedded, Model, rows
 
@@ -107,6 +107,8 @@ class Metered:
                 f"{self.model.name} returned scores of shape {shape} for {n} samples and "
                 f"{len(self.classes)} classes, expected ({n}, {len(self.classes)})"
             )
+        if not bool(torch.isfinite(logits).all()):
+            raise BadSample(f"{self.model.name} returned NaN or infinite scores")
         return logits
 
     @torch.no_grad()
@@ -198,9 +200,7 @@ class Metered:
             if any(isinstance(v, Embedded) for v in inputs.values()):
                 self.require(Capability.EMBEDDINGS)
                 codes = {
-                    m: self.model.encode_embedded(m, v)
-                    if isinstance(v, Embedded)
-                    else self.model.encode(m, v)
+                    m: self.model.encode_embedded(m, v) if isinstance(v, Embedded) else self.model.encode(m, v)
                     for m, v in inputs.items()
                 }
                 return self._check(self.model.decide(self._fuse(codes)), n)

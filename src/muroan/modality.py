@@ -81,6 +81,10 @@ class Modality(ABC):
     def check(self, value: Any) -> Any:
         """One sample's value in the canonical form; raises `BadSample` with the reason if it is unusable."""
 
+    @abstractmethod
+    def blank(self) -> Any:
+        """Any one checked value: the shape that a missing value takes before it is made neutral."""
+
     def collate(self, values: Sequence[Any]) -> Value:
         """Checked single values as one batch value."""
         return torch.stack([torch.as_tensor(v) for v in values])
@@ -224,10 +228,11 @@ class Image(Modality):
                 f"picture has shape {tuple(tensor.shape)}, expected {wanted} (channels, height, width)"
             )
         if tensor.min() < -1e-6 or tensor.max() > 1 + 1e-6:
-            raise BadSample(
-                f"picture has values in [{tensor.min():.3g}, {tensor.max():.3g}], expected [0, 1]"
-            )
+            raise BadSample(f"picture has values in [{tensor.min():.3g}, {tensor.max():.3g}], expected [0, 1]")
         return tensor.clamp(0, 1).contiguous()
+
+    def blank(self) -> Tensor:
+        return torch.zeros(self.channels, *self.size)
 
     def grid(self, x: Tensor) -> Tensor:
         return torch.tensor(x.shape[-2:]).expand(len(x), 2)
@@ -256,6 +261,9 @@ class Text(Modality):
         if not value.strip():
             raise BadSample("text is empty")
         return value
+
+    def blank(self) -> str:
+        return ""
 
     def collate(self, values: Sequence[Any]) -> list[str]:
         return list(values)
@@ -291,6 +299,9 @@ class Audio(Modality):
             raise BadSample(f"sound reaches {tensor.abs().max():.3g}, expected values in [-1, 1]")
         return tensor
 
+    def blank(self) -> Tensor:
+        return torch.zeros(self.length)
+
     def grid(self, x: Tensor) -> Tensor:
         return torch.full((len(x), 1), -(-x.shape[1] // self.frame), dtype=torch.long)
 
@@ -313,6 +324,9 @@ class Tabular(Modality):
         if tuple(tensor.shape) != (len(self.columns),):
             raise BadSample(f"table row has shape {tuple(tensor.shape)}, expected ({len(self.columns)},)")
         return tensor
+
+    def blank(self) -> Tensor:
+        return torch.zeros(len(self.columns))
 
     def grid(self, x: Tensor) -> Tensor:
         return torch.full((len(x), 1), x.shape[1], dtype=torch.long)
@@ -338,6 +352,9 @@ class Series(Modality):
         if tuple(tensor.shape) != wanted:
             raise BadSample(f"series has shape {tuple(tensor.shape)}, expected {wanted} (steps, channels)")
         return tensor
+
+    def blank(self) -> Tensor:
+        return torch.zeros(self.length, len(self.channels))
 
     def grid(self, x: Tensor) -> Tensor:
         return torch.full((len(x), 1), x.shape[1], dtype=torch.long)

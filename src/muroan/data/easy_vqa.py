@@ -123,6 +123,9 @@ class EasyVQA(Dataset):
             keys={"image": image, "question": _question_key(question)},
         )
 
+    def clusters(self) -> list[str]:
+        return [f"{self._split}-{image}" for _, _, image in self._rows]
+
     def picture(self, image: int) -> Any:
         """One picture as its file has it."""
         return _picture(self._split, image)

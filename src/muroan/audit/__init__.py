@@ -1,0 +1,1 @@
+"""Plan, observe shard by shard, conclude: an audit carried out into a run directory."""

@@ -1,0 +1,233 @@
+"""What happens to one shard: load, clean pass, every probe; whatever a sample breaks stays with that sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import polars as pl
+
+from muroan.batch import Batch
+from muroan.clean import Clean
+from muroan.dataset import Dataset, Quarantined, Splits
+from muroan.errors import AskedWrongly, CannotComplete, NotApplicable
+from muroan.evidence import AUDITED, About, Evidence, join
+from muroan.meter import Meter, Metered
+from muroan.model import Model
+from muroan.probe import Probe, Shown
+from muroan.randomness import choose
+
+FATAL = (CannotComplete, AskedWrongly, NotApplicable, MemoryError)
+"""Errors that are not about a sample. A full disk and the like are for the caller too."""
+GIVE_UP = 8
+"""When this many single samples failed one after another for the same reason, the rest is not tried."""
+
+T = TypeVar("T")
+
+
+def each_or_halves(
+    n: int, work: Callable[[Sequence[int]], T], ids: Sequence[str], stage: str
+) -> tuple[list[tuple[list[int], T]], list[Quarantined]]:
+    """`work` on all n samples at once; where that raises, on halves, down to the samples that are to blame.
+
+    Returns what worked, in order, and a quarantine row for each sample on which `work` raises alone.
+    """
+    done: list[tuple[list[int], T]] = []
+    bad: list[Quarantined] = []
+    streak: list[str] = []
+
+    def attempt(index: list[int]) -> None:
+        if len(streak) >= GIVE_UP and len(set(streak[-GIVE_UP:])) == 1 and not done:
+            reason = f"not tried after {GIVE_UP} samples failed alike: {streak[-1]}"
+            bad.extend(Quarantined(ids[i], stage, reason) for i in index)
+            return
+        try:
+            done.append((index, work(index)))
+        except FATAL:
+            raise
+        except OSError as error:
+            if error.errno is not None and stage != "read":
+                raise
+            fail(index, error)
+        except Exception as error:
+            fail(index, error)
+
+    def fail(index: list[int], error: Exception) -> None:
+        if len(index) > 1:
+            half = len(index) // 2
+            attempt(index[:half])
+            attempt(index[half:])
+            return
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        streak.append(reason)
+        bad.append(Quarantined(ids[index[0]], stage, reason))
+
+    if n:
+        attempt(list(range(n)))
+    return done, bad
+
+
+def clean_pass(model: Metered, batch: Batch, split: str, seed: int) -> tuple[list[Clean], list[Quarantined]]:
+    """The clean pass, in one piece where the model takes every sample, else in the pieces that it takes."""
+    done, bad = each_or_halves(
+        len(batch),
+        lambda index: Clean.observe(
+            model, batch if len(index) == len(batch) else batch.take(index), split=split, seed=seed
+        ),
+        batch.ids,
+        "clean pass",
+    )
+    return [clean for _, clean in done], bad
+
+
+def sample_rows(clean: Clean) -> pl.DataFrame:
+    """The audit's own evidence: what is known about each sample, and what the model says to it untouched."""
+    batch = clean.batch
+    confidence = clean.probabilities.amax(dim=1)
+    columns: dict[str, Any] = {
+        "cluster": pl.Series("cluster", batch.clusters, dtype=pl.String)
+        if batch.clusters is not None
+        else pl.Series("cluster", [None] * len(batch), dtype=pl.String),
+        "target": batch.targets,
+        "clean_predicted": clean.predicted,
+        "clean_confidence": confidence,
+        "clean_correct": clean.correct,
+    } | {f"group.{name}": list(values) for name, values in batch.groups.items()}
+    return clean.rows("clean", split=[clean.split] * len(batch), **columns)
+
+
+@dataclass
+class Observed:
+    """A probe's rows for one shard (None if no sample was left), and what else came of it."""
+
+    rows: pl.DataFrame | None
+    shown: list[Shown] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    meter: Meter = field(default_factory=Meter)
+    seconds: float = 0.0
+
+
+def _observe_some(probe: Probe, clean: Clean, index: Sequence[int]) -> Observation:
+    return probe.observe(clean.take(index))
+
+
+def observe(probe: Probe, pieces: Sequence[Clean]) -> Observed:
+    """One probe over the pieces of a shard's clean pass, metered."""
+    import time
+
+    frames: list[pl.DataFrame] = []
+    out = Observed(None)
+    start = time.perf_counter()
+    for clean in pieces:
+        model = clean.model
+        model.meter = Meter()
+        done, bad = each_or_halves(len(clean), partial(_observe_some, probe, clean), clean.batch.ids, probe.name)
+        out.meter.merge(model.meter)
+        out.quarantined.extend(bad)
+        for _, found in done:
+            frames.append(found.rows.with_columns(pl.lit(clean.split).alias("split")))
+            out.shown.extend(found.shown)
+    out.seconds = time.perf_counter() - start
+    if frames:
+        out.rows = pl.concat(frames, how="vertical_relaxed")
+    return out
+
+
+def selection(data: Dataset, limit: int | None, seed: int, split: str) -> list[int]:
+    """Which samples of a split are observed: all, or a random subset that depends on ids and seed alone.
+
+    Subsets of different size are nested, so probes with different limits share most of their samples.
+    """
+    n = len(data)
+    return list(range(n)) if limit is None or limit >= n else choose(data.ids, limit, seed, "selection", split)
+
+
+def about(model: Model, data: Dataset, seed: int, level: float = 0.95) -> About:
+    """What conclusions may know beside the rows."""
+    schema = data.schema
+    return About(
+        classes=schema.classes,
+        modalities={m: schema.modalities[m].kind for m in model.modalities},
+        groups=dict(schema.groups),
+        cluster=schema.cluster,
+        seed=seed,
+        level=level,
+    )
+
+
+def observe_all(
+    probes: Sequence[Probe],
+    model: Model,
+    splits: Splits,
+    *,
+    seed: int = 0,
+    shard: int = 512,
+    apart: bool = True,
+) -> tuple[dict[str, Evidence], list[Quarantined]]:
+    """Evidence of some probes, in memory: an audit without a run directory, for tests and small experiments."""
+    metered = Metered(model, splits.audited.schema.modalities, apart=apart)
+    frames: dict[str, list[pl.DataFrame]] = {p.name: [] for p in probes}
+    samples: list[pl.DataFrame] = []
+    quarantined: list[Quarantined] = []
+    for split, data in splits.items():
+        wanted = {p.name: set(selection(data, p.limit, seed, split)) for p in probes if split in p.splits}
+        union = sorted(set().union(*wanted.values())) if wanted else []
+        for k in range(0, len(union), shard):
+            index = union[k : k + shard]
+            loaded = data.load(index)
+            quarantined.extend(loaded.quarantined)
+            if loaded.batch is None:
+                continue
+            pieces, bad = clean_pass(metered, loaded.batch, split, seed)
+            quarantined.extend(bad)
+            samples.extend(sample_rows(c) for c in pieces)
+            place = {data.ids[i]: i for i in index}
+            for p in probes:
+                if split not in p.splits:
+                    continue
+                mine = [
+                    c.take([j for j, name in enumerate(c.batch.ids) if place[name] in wanted[p.name]])
+                    for c in pieces
+                ]
+                found = observe(p, [c for c in mine if len(c)])
+                quarantined.extend(found.quarantined)
+                if found.rows is not None:
+                    frames[p.name].append(found.rows)
+    known = about(model, splits.audited, seed)
+    return gather(frames, samples, known, {p.name: p.joins for p in probes}), quarantined
+
+
+def gather(
+    frames: dict[str, list[pl.DataFrame]],
+    samples: list[pl.DataFrame],
+    known: About,
+    joins: dict[str, tuple[str, ...]],
+) -> dict[str, Evidence]:
+    """Rows of all probes as evidence, joined with what is known about the samples and with each other."""
+    if not samples:
+        return {}
+    facts = pl.concat(samples, how="vertical_relaxed").unique("sample", maintain_order=True).drop("condition")
+    plain = {
+        name: Evidence(join(pl.concat(rows, how="vertical_relaxed"), facts), known)
+        for name, rows in frames.items()
+        if rows
+    }
+    return {
+        name: Evidence(e.rows, known, {o: plain[o] for o in joins.get(name, ()) if o in plain})
+        for name, e in plain.items()
+    }
+
+
+__all__ = [
+    "AUDITED",
+    "Observed",
+    "about",
+    "clean_pass",
+    "gather",
+    "observe",
+    "observe_all",
+    "sample_rows",
+    "selection",
+]

@@ -1,0 +1,84 @@
+"""The clean pass over a batch, made once and shared by every probe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from muroan.batch import Batch
+from muroan.meter import Codes, Metered
+from muroan.randomness import Words, sample_keys
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A batch, its codes and its logits, untouched by any intervention.
+
+    codes[m]: distinct codes of modality m; index[m] [N]: which one is the sample's own. logits [N, K].
+    """
+
+    model: Metered
+    batch: Batch
+    codes: dict[str, Codes]
+    index: dict[str, Tensor]
+    logits: Tensor
+    split: str = "audited"
+    seed: int = 0
+
+    @staticmethod
+    def observe(model: Metered, batch: Batch, *, split: str = "audited", seed: int = 0) -> Clean:
+        """Encode each distinct value once, fuse, decide."""
+        codes, index = model.codes(batch)
+        return Clean(model, batch, codes, index, model.logits(codes, index, batch.present or None), split, seed)
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits, double [N, K]."""
+        return self.logits.double().softmax(dim=1)
+
+    @cached_property
+    def predicted(self) -> Tensor:
+        """Class indices, long [N]."""
+        return self.logits.argmax(dim=1)
+
+    @cached_property
+    def correct(self) -> Tensor:
+        """bool [N]."""
+        return self.predicted == self.batch.targets
+
+    def take(self, index: Sequence[int]) -> Clean:
+        """Some of the samples, with what was computed for them."""
+        if len(index) == len(self):
+            return self
+        at = torch.tensor(list(index), dtype=torch.long)
+        codes, where = {}, {}
+        for m, found in self.index.items():
+            used, where[m] = torch.unique(found[at], return_inverse=True)
+            codes[m] = self.codes[m].take(used)
+        return Clean(self.model, self.batch.take(at), codes, where, self.logits[at], self.split, self.seed)
+
+    def keys(self, *purpose: object) -> Words:
+        """One random key a sample for this purpose (see `muroan.randomness`)."""
+        return sample_keys(self.batch.ids, self.seed, *purpose)
+
+    def own_codes(self) -> dict[str, Codes]:
+        """Codes row by row: sample i's code is row i."""
+        return {m: c.take(self.index[m]) for m, c in self.codes.items()}
+
+    def rows(self, condition: str, **columns: Any) -> pl.DataFrame:
+        """Evidence rows of one condition: one per sample, in order, with the given columns."""
+        plain = {
+            name: (value.detach().cpu().numpy() if isinstance(value, Tensor) else value)
+            for name, value in columns.items()
+        }
+        head = {"sample": list(self.batch.ids), "condition": [condition] * len(self)}
+        return pl.DataFrame(head | plain)

@@ -1,0 +1,1 @@
+"""Controllability: explanation, fairness, privacy."""

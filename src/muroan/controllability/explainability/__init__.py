@@ -1,0 +1,1 @@
+"""Explainability: why the model decides as it does."""

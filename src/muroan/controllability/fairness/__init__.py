@@ -1,0 +1,1 @@
+"""Fairness: for whom the model works less well."""

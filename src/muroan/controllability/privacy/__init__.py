@@ -1,0 +1,1 @@
+"""Privacy: what the model gives away about its training data."""

@@ -1,0 +1,127 @@
+"""Samples that come in clusters (several questions on one picture, several clips of one patient).
+
+Samples of one cluster resemble each other, so n of them tell less than n independent ones. Everything here works
+with linearised residuals summed by cluster: the variance of a ratio of totals (Cochran, Sampling Techniques, 1977;
+the cluster-robust "sandwich" of a regression on a constant), and the design effect, its ratio to the variance of as
+many independent samples (Kish, Survey Sampling, 1965).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri, stdtrit
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Clusters = Sequence[Any] | NDArray[Any] | None
+
+# Weight of the prior in `design_effect`: one sample whose whole cluster would have gone with it.
+_PRIOR_WEIGHT = 1.0
+
+
+def numbers(values: ArrayLike | Any, *, what: str = "values") -> Floats:
+    """`values` (list, array, tensor) as floats [N]; ValueError if empty, not one-dimensional, or with NaN."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"{what}: one number per sample is needed, got shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{what}: no samples")
+    if np.isnan(array).any():
+        raise ValueError(f"{what}: {int(np.isnan(array).sum())} of {array.size} are NaN")
+    return array
+
+
+def is_binary(values: Floats) -> bool:
+    """True if every value is 0 or 1."""
+    return bool(((values == 0) | (values == 1)).all())
+
+
+def labels(clusters: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+    """Cluster or group names as an array that sorts."""
+    array = np.asarray(clusters)
+    return array.astype(str) if array.dtype == object else array
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which of `count` clusters each of n samples belongs to; `trivial` if every sample is its own."""
+
+    codes: Ints
+    count: int
+    sizes: Floats
+    trivial: bool
+
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom of a variance between clusters."""
+        return float(self.count - 1)
+
+    def critical(self, level: float) -> float:
+        """The two-sided quantile: normal for independent samples, Student's t between clusters."""
+        if self.trivial:
+            return float(ndtri(0.5 + level / 2))
+        return float(stdtrit(self.degrees, 0.5 + level / 2)) if self.count > 1 else float("inf")
+
+    def totals(self, values: Floats) -> Floats:
+        """Sums of `values` by cluster [C]."""
+        return np.bincount(self.codes, weights=values, minlength=self.count)
+
+    def variance_of_sum(self, residuals: Floats) -> float:
+        """Variance of the sum of n residuals that add up to about 0; infinite if there is one cluster."""
+        if self.count < 2:
+            return float("inf")
+        sums = self.totals(residuals)
+        return float(self.count / (self.count - 1) * (sums @ sums))
+
+    def effect(self, residuals: Floats) -> float:
+        """The design effect of a share: how many clustered samples are worth one independent sample.
+
+        Where nearly all samples agree, the data cannot tell how alike the samples of a cluster are (0/0 when all
+        agree). One imaginary dissenting sample, weighted with the worst case (whole clusters agree: the mean
+        cluster size as seen by a sample, sum m^2 / n), decides there and fades as dissenters are counted.
+        It is not let below 1: an estimate below 1 is nearly always noise, and believing it costs coverage.
+        """
+        if self.trivial:
+            return 1.0
+        worst = float(self.sizes @ self.sizes) / len(self.codes)
+        if self.count < 2:
+            return worst
+        between = self.variance_of_sum(residuals) + _PRIOR_WEIGHT * worst
+        return max(1.0, between / (float(residuals @ residuals) + _PRIOR_WEIGHT))
+
+
+def design(clusters: Clusters, n: int) -> Design:
+    """The design of n samples; `clusters` None means that every sample is its own cluster."""
+    if clusters is None:
+        return Design(np.arange(n), n, np.ones(n), True)
+    names = labels(clusters)
+    if names.shape != (n,):
+        raise ValueError(f"{n} samples, but clusters of shape {names.shape}")
+    codes = np.unique(names, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    count = int(codes.max()) + 1
+    return Design(codes, count, np.bincount(codes).astype(np.float64), count == n)
+
+
+def sum_by_cluster(values: ArrayLike | Any, clusters: Clusters) -> Floats:
+    """Sums of `values` [N, ...] by cluster [C, ...], clusters in the order of their sorted names.
+
+    None for `clusters` means that every sample is its own: the values themselves come back.
+    """
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 0 or array.shape[0] == 0:
+        raise ValueError("no samples")
+    if clusters is None:
+        return array
+    layout = design(clusters, array.shape[0])
+    flat = array.reshape(array.shape[0], -1)
+    sums = np.stack([layout.totals(column) for column in flat.T], axis=1) if flat.shape[1] else flat
+    return sums.reshape(layout.count, *array.shape[1:])

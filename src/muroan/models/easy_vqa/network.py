@@ -1,0 +1,110 @@
+"""The network of the shipped model: two small encoders, a product of their codes, a linear head.
+
+The product is what makes it multimodal: with a sum of the two codes the answer to "is there a red shape?" could
+not depend on the colour of the picture's shape only when the question names it. No layer looks across rows or
+behaves differently in training, so a row's scores do not depend on what it is batched with.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+UNKNOWN = "[unk]"
+PADDING, UNKNOWN_INDEX = 0, 1
+"""Rows of the word table that are no words; the vocabulary starts after them."""
+
+CODE = 48
+"""Numbers in the code of a picture, of a question, and of both fused."""
+
+
+def word_of(token: str) -> str:
+    """A whitespace word as the vocabulary has it: lower case, without punctuation around it ("" for "?")."""
+    return token.lower().strip(string.punctuation)
+
+
+def build_vocabulary(questions: Sequence[str]) -> tuple[str, ...]:
+    """The distinct words of questions, in alphabetical order."""
+    return tuple(sorted({word_of(t) for q in set(questions) for t in q.split()} - {""}))
+
+
+def tokenise(questions: Sequence[str], index: Mapping[str, int]) -> tuple[Tensor, Tensor]:
+    """(tokens [N, T], words [N, T]): table rows and the whitespace word each is of, −1 at padding.
+
+    A word is one token; a word that is nothing but punctuation is none, so that "image ?" is "image?". T is at
+    least 1, so that a batch of empty questions has a shape.
+    """
+    cleaned = [[(w, word_of(t)) for w, t in enumerate(q.split())] for q in questions]
+    rows = [[(w, index.get(word, UNKNOWN_INDEX)) for w, word in row if word] for row in cleaned]
+    longest = max([1, *map(len, rows)])
+    padded = [row + [(-1, PADDING)] * (longest - len(row)) for row in rows]
+    both = torch.tensor(padded, dtype=torch.long).view(len(rows), longest, 2)
+    return both[..., 1], both[..., 0]
+
+
+class Network(nn.Module):
+    """vocabulary: number of known words; classes: number of answers."""
+
+    mean: Tensor
+
+    def __init__(self, vocabulary: int, classes: int) -> None:
+        super().__init__()
+        # A near-white picture leaves rectified units dead or saturated unless the mean picture is taken off.
+        self.register_buffer("mean", torch.zeros(3, 32, 32))
+        self.convolutions = nn.ModuleList(
+            [
+                nn.Conv2d(3, 16, 5, stride=2, padding=2),
+                nn.Conv2d(16, 32, 3, stride=2, padding=1),
+                nn.Conv2d(32, 32, 3, stride=2, padding=1),
+            ]
+        )
+        self.image = nn.Linear(32 * 4 * 4, CODE)
+        self.words = nn.Embedding(vocabulary + 2, 24, padding_idx=PADDING)
+        self.neighbours = nn.Conv1d(24, 48, 3, padding=1)
+        self.question = nn.Linear(48, CODE)
+        self.head = nn.Linear(CODE, classes)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draws all weights anew from `generator` alone."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 1:
+                nn.init.zeros_(parameter)
+            elif name == "words.weight":
+                nn.init.normal_(parameter, std=0.5, generator=generator)
+            else:
+                nn.init.kaiming_uniform_(parameter, nonlinearity="relu", generator=generator)
+        with torch.no_grad():
+            self.words.weight[PADDING] = 0.0
+            self.question.bias.fill_(1.0)  # the product starts near the picture's code, not near zero
+
+    def encode_image(self, pictures: Tensor) -> Tensor:
+        """Pictures [N, 3, 64, 64] in [0, 1] -> codes [N, CODE]."""
+        x = (functional.avg_pool2d(pictures, 2) - self.mean) * 2
+        for convolution in self.convolutions:
+            x = functional.relu(convolution(x))
+        code: Tensor = self.image(x.flatten(1))
+        return code
+
+    def encode_words(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """Word vectors [N, T, 24] (zero at padding), mask [N, T] -> codes [N, CODE].
+
+        Each word is seen with its neighbours, then words are averaged. No words give the code of a zero average.
+        """
+        kept = mask[..., None].to(vectors.dtype)
+        x = functional.relu(self.neighbours((vectors * kept).transpose(1, 2))).transpose(1, 2)
+        average = (x * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1.0)
+        code: Tensor = self.question(average)
+        return code
+
+    def fuse(self, image: Tensor, question: Tensor) -> Tensor:
+        """Codes [N, CODE] twice -> their product [N, CODE]."""
+        return image * question
+
+    def decide(self, fused: Tensor) -> Tensor:
+        """Fused codes -> logits [N, classes]."""
+        logits: Tensor = self.head(fused)
+        return logits

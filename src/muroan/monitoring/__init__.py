@@ -1,0 +1,1 @@
+"""Monitoring: knowing when a model fails."""

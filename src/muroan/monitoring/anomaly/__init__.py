@@ -1,0 +1,1 @@
+"""Anomaly: failing slices, inputs from elsewhere."""

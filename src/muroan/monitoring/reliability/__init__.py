@@ -1,0 +1,1 @@
+"""Reliability: calibration, uncertainty, conformal prediction."""

@@ -1,0 +1,75 @@
+"""Names -> methods. A file in a pillar's folder is found by being there; a third party's through entry points.
+
+A plugin is a distribution with an entry point in the group `muroan.plugins` that names a module; importing the
+module runs its `@register` decorators. One that fails to import warns and does not break anything else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import warnings
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from muroan.attack import Attack
+from muroan.errors import unknown
+from muroan.explainer import Explainer
+from muroan.probe import Probe
+
+PILLARS = ("robustness", "alignment", "monitoring", "controllability")
+GROUP = "muroan.plugins"
+
+_KINDS: dict[str, type] = {"probes": Probe, "attacks": Attack, "explainers": Explainer}
+_found: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+
+C = TypeVar("C", bound=type)
+
+
+def register(method: C) -> C:
+    """Class decorator: makes a probe, attack or explainer known under its `name`."""
+    for kind, base in _KINDS.items():
+        if issubclass(method, base):
+            name = method.name  # type: ignore[attr-defined]
+            known = _found[kind].get(name)
+            if known is not None and (known.__module__, known.__qualname__) != (
+                method.__module__,
+                method.__qualname__,
+            ):
+                raise ValueError(f"{name!r} is already registered by {known.__module__}")
+            _found[kind][name] = method
+            return method
+    raise TypeError(f"{method.__name__} is none of {', '.join(_KINDS)}")
+
+
+@cache
+def load() -> None:
+    """Import every method that ships and every plugin that is installed, once."""
+    for pillar in PILLARS:
+        try:
+            package = importlib.import_module(f"muroan.{pillar}")
+        except ModuleNotFoundError:
+            continue
+        for module in pkgutil.walk_packages(package.__path__, f"muroan.{pillar}."):
+            importlib.import_module(module.name)
+    for entry in entry_points(group=GROUP):
+        try:
+            entry.load()
+        except Exception as error:  # somebody else's code: anything can happen, nothing may break
+            warnings.warn(f"plugin {entry.name!r} could not be loaded: {error}", RuntimeWarning, stacklevel=2)
+
+
+def methods(kind: str) -> dict[str, Any]:
+    """All methods of a kind ("probes", "attacks", "explainers"), by name."""
+    load()
+    return dict(sorted(_found[kind].items()))
+
+
+def probe(name: str) -> type[Probe]:
+    """The probe of that name; raises `AskedWrongly` with the nearest one."""
+    known = methods("probes")
+    if name not in known:
+        raise unknown("probe", name, known)
+    found: type[Probe] = known[name]
+    return found

@@ -1,0 +1,1 @@
+"""Robustness: distribution shift and adversarial inputs."""

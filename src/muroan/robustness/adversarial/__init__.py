@@ -1,0 +1,1 @@
+"""Adversarial robustness: what somebody who wants to can do."""

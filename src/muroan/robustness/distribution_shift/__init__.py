@@ -1,0 +1,1 @@
+"""Distribution shift: what happens without anybody wanting it."""
