@@ -1,7 +1,7 @@
 """From per-sample outcomes to figures with intervals: every number that Muroan reports is made here.
 
-Inputs are lists, arrays or tensors, one value per sample; `clusters` names the cluster of each sample (None: all
-independent). No samples, or NaN among them, is a ValueError, never a figure.
+Inputs are lists, arrays or tensors, one value per sample; `clusters` names the cluster of each sample (None:
+all independent). No samples, or NaN among them, is a ValueError, never a figure.
 """
 
 from muroan.estimate.clusters import sum_by_cluster

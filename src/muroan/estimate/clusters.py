@@ -1,9 +1,9 @@
 """Samples that come in clusters (several questions on one picture, several clips of one patient).
 
-Samples of one cluster resemble each other, so n of them tell less than n independent ones. Everything here works
-with linearised residuals summed by cluster: the variance of a ratio of totals (Cochran, Sampling Techniques, 1977;
-the cluster-robust "sandwich" of a regression on a constant), and the design effect, its ratio to the variance of as
-many independent samples (Kish, Survey Sampling, 1965).
+Samples of one cluster resemble each other, so n of them tell less than n independent ones. Everything here
+works with linearised residuals summed by cluster: the variance of a ratio of totals (Cochran, Sampling
+Techniques, 1977; the cluster-robust "sandwich" of a regression on a constant), and the design effect, its
+ratio to the variance of as many independent samples (Kish, Survey Sampling, 1965).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Design:
 
     def totals(self, values: Floats) -> Floats:
         """Sums of `values` by cluster [C]."""
-        return np.bincount(self.codes, weights=values, minlength=self.count)
+        return np.bincount(self.codes, weights=values, minlength=self.count).astype(np.float64)
 
     def variance_of_sum(self, residuals: Floats) -> float:
         """Variance of the sum of n residuals that add up to about 0; infinite if there is one cluster."""
@@ -83,10 +83,11 @@ class Design:
     def effect(self, residuals: Floats) -> float:
         """The design effect of a share: how many clustered samples are worth one independent sample.
 
-        Where nearly all samples agree, the data cannot tell how alike the samples of a cluster are (0/0 when all
-        agree). One imaginary dissenting sample, weighted with the worst case (whole clusters agree: the mean
-        cluster size as seen by a sample, sum m^2 / n), decides there and fades as dissenters are counted.
-        It is not let below 1: an estimate below 1 is nearly always noise, and believing it costs coverage.
+        Where nearly all samples agree, the data cannot tell how alike the samples of a cluster are (0/0 when
+        all agree). One imaginary dissenting sample, weighted with the worst case (whole clusters agree: the
+        mean cluster size as seen by a sample, sum m^2 / n), decides there and fades as dissenters are
+        counted. It is not let below 1: an estimate below 1 is nearly always noise, and believing it costs
+        coverage.
         """
         if self.trivial:
             return 1.0

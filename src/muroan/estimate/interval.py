@@ -13,7 +13,8 @@ class Estimate(pydantic.BaseModel, frozen=True, ser_json_inf_nan="strings"):
     """A figure, its confidence interval [low, high] at `level`, and what it rests on.
 
     `n` is the true number of samples (never an effective one), `clusters` the number of clusters they came in
-    (None: independent samples). A bound may be infinite: the data say nothing on that side. `low <= value <= high`.
+    (None: independent samples). A bound may be infinite: the data say nothing on that side. `low <= value <=
+    high`.
     """
 
     value: float
@@ -77,8 +78,8 @@ def around(
 def p_value(estimate: Estimate, limit: float) -> float:
     """Two-sided p of "the true value equals `limit`", read off the interval.
 
-    The bound on the side of the limit fixes the standard error of a normal; so p <= 1 - level if and only if the
-    interval excludes the limit. A verdict and its p can never disagree.
+    The bound on the side of the limit fixes the standard error of a normal; so p <= 1 - level if and only if
+    the interval excludes the limit. A verdict and its p can never disagree.
     """
     alpha = 1 - estimate.level
     gap, half = abs(limit - estimate.value), estimate.half(limit)

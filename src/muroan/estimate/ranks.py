@@ -35,9 +35,9 @@ def auc(
 ) -> Estimate:
     """How well do scores tell two kinds apart? The chance that a positive scores above a negative (ties half).
 
-    0.5 is guessing, 1 perfect. DeLong's variance (1988), in clusters Obuchowski's (1997), on the logit scale. A
-    perfect order has no variance to estimate; there the interval is Wilson's for as many samples as the smaller
-    side has clusters, the largest variance that an AUC can have.
+    0.5 is guessing, 1 perfect. DeLong's variance (1988), in clusters Obuchowski's (1997), on the logit scale.
+    A perfect order has no variance to estimate; there the interval is Wilson's for as many samples as the
+    smaller side has clusters, the largest variance that an AUC can have.
     """
     pos, neg = numbers(positive_scores, what="positive scores"), numbers(negative_scores, what="negative scores")
     above, under = placements(pos, neg)
@@ -56,7 +56,7 @@ def auc(
         logit = math.log(value / (1 - value))
         low, high = (1 / (1 + math.exp(-min(max(logit + s * half, -700), 700))) for s in (-1, 1))
     else:
-        low, high = wilson(value, smaller, t)
+        low, high = wilson(value, smaller, float(ndtri(0.5 + level / 2)))
         method = method.replace("DeLong, logit", "Wilson at the smaller side's n")
     return around(value, low, high, level=level, n=n, method=method, clusters=clusters)
 
@@ -144,8 +144,8 @@ def _covariance(
 def quantile(values: ArrayLike | Any, q: float, *, level: float = 0.95) -> Estimate:
     """Below which value do a share `q` of samples lie? The interval runs between two order statistics.
 
-    Exact for any distribution: their ranks come from the binomial law. Too few samples for that quantile and level
-    (the median of 3, the 99 % quantile of 50) leave that side infinite.
+    Exact for any distribution: their ranks come from the binomial law. Too few samples for that quantile and
+    level (the median of 3, the 99 % quantile of 50) leave that side infinite.
     """
     x = np.sort(numbers(values))
     if not 0 < q < 1:

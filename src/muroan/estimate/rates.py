@@ -67,8 +67,9 @@ def paired_difference(
 ) -> Estimate:
     """What changed on the same samples? mean(a - b), both [N], row by row the same sample.
 
-    For 0/1 the interval is Agresti and Min's (2005, half an observation added to each cell), inflated by the design
-    effect in clusters, so that few or no changes do not give an interval of width 0. Other values: `mean(a - b)`.
+    For 0/1 the interval is Agresti and Min's (2005, half an observation added to each cell), inflated by the
+    design effect in clusters, so that few or no changes do not give an interval of width 0. Other values:
+    `mean(a - b)`.
     """
     x, y = numbers(a, what="a"), numbers(b, what="b")
     if len(x) != len(y):
@@ -137,7 +138,7 @@ def difference(
 def by_group(
     hits_or_values: ArrayLike | Any, groups: Any, clusters: Clusters = None, *, level: float = 0.95
 ) -> dict[str, Estimate]:
-    """One interval per group: shares if all values are 0/1, else means. Samples of group "" (unknown) are left out."""
+    """One interval per group: shares if all values are 0/1, else means; group "" (unknown) is left out."""
     x = numbers(hits_or_values)
     names = labels(groups)
     if names.shape != x.shape:

@@ -1,8 +1,8 @@
 """The bootstrap by clusters: any figure that is a function of totals, as one matrix product.
 
-A resample draws C clusters with replacement; its totals are (how often each was drawn) @ (totals by cluster). Rows
-that are equal are interchangeable, so they are drawn together: for 0/1 outcomes by group this leaves a handful of
-cells whatever the number of samples, with exactly the same distribution.
+A resample draws C clusters with replacement; its totals are (how often each was drawn) @ (totals by cluster).
+Rows that are equal are interchangeable, so they are drawn together: for 0/1 outcomes by group this leaves a
+handful of cells whatever the number of samples, with exactly the same distribution.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def bootstrap_draws(
 ) -> tuple[Floats, Floats]:
     """The statistic of all clusters, and of `draws` resamples.
 
-    `totals` [C, ...] are sums by cluster (or by sample); `statistic` maps totals [B, ...] to [B] or [B, G], NaN
-    where it is not defined. Returns a value (scalar or [G]) and draws ([B] or [B, G]).
+    `totals` [C, ...] are sums by cluster (or by sample); `statistic` maps totals [B, ...] to [B] or [B, G],
+    NaN where it is not defined. Returns a value (scalar or [G]) and draws ([B] or [B, G]).
     """
     array = _totals(totals)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -68,10 +68,10 @@ def bootstrap(
 ) -> Estimate:
     """The interval of a statistic of totals: bias-corrected percentiles of the bootstrap by clusters.
 
-    `totals` [C, ...], `statistic` [B, ...] -> [B]; `n` is the true number of samples. Percentiles are corrected for
-    the median bias of the draws (Efron 1987, without acceleration) and widened for few clusters as Student's t is
-    (Hesterberg 2015, "expanded percentile"). Draws on which the statistic is NaN are left out; `method` says their
-    share. ValueError if the statistic of all samples is NaN.
+    `totals` [C, ...], `statistic` [B, ...] -> [B]; `n` is the true number of samples. Percentiles are
+    corrected for the median bias of the draws (Efron 1987, without acceleration) and widened for few clusters
+    as Student's t is (Hesterberg 2015, "expanded percentile"). Draws on which the statistic is NaN are left
+    out; `method` says their share. ValueError if the statistic of all samples is NaN.
     """
     array = _totals(totals)
     value, drawn = bootstrap_draws(array, statistic, draws=draws, seed=seed)
@@ -116,11 +116,12 @@ def max_gap(
 ) -> Gap:
     """How far apart are the best and the worst group? max - min of the group means, and who they are.
 
-    `totals_by_group` [C, G, 2]: per cluster and group the sum of the metric and the count of samples. The largest of
-    several noisy differences is biased upwards, so its own bootstrap would exclude 0 for equal groups. Instead all
-    pairwise differences get simultaneous intervals |d| +- q * se, q being the quantile of the largest |d* - d| / se
-    over resamples (max-t); the gap is then at least the largest lower and at most the largest upper bound.
-    Groups of fewer than `min_count` samples are left out and named. ValueError if fewer than two are left.
+    `totals_by_group` [C, G, 2]: per cluster and group the sum of the metric and the count of samples. The
+    largest of several noisy differences is biased upwards, so its own bootstrap would exclude 0 for equal
+    groups. Instead all pairwise differences get simultaneous intervals |d| +- q * se, q being the quantile of
+    the largest |d* - d| / se over resamples (max-t); the gap is then at least the largest lower and at most
+    the largest upper bound. Groups of fewer than `min_count` samples are left out and named. ValueError if
+    fewer than two are left.
     """
     array = _totals(totals_by_group)
     if array.ndim != 3 or array.shape[1:] != (len(groups), 2):
