@@ -96,9 +96,7 @@ class Dataset(ABC):
                 bad.append(Quarantined(self.ids[i], "read", str(error)))
             except MuroanError:
                 raise
-            except (
-                Exception
-            ) as error:  # a source is anybody's code: one row it stumbles over is not the audit's end
+            except Exception as error:  # a source is anybody's code; one row it stumbles over is one row
                 bad.append(Quarantined(self.ids[i], "read", f"{type(error).__name__}: {shown(str(error), 200)}"))
         if not good:
             return Loaded(None, tuple(bad))
@@ -154,7 +152,11 @@ class Dataset(ABC):
         for i, name in enumerate(self.ids):
             try:
                 found.append(str(self.sample(i).cluster))
+            except BadSample:
+                found.append(name)
             except MuroanError:
+                raise
+            except Exception:  # as in `load`, which says why
                 found.append(name)
         return found
 
@@ -226,8 +228,8 @@ def split_off(data: Dataset, share: float, seed: int) -> Splits:
     drawn = int(len(names) * share)
     if drawn == 0:
         raise AskedWrongly(
-            f"{data.name} has {len(names)} {data.schema.cluster or 'sample'}s, too few to split {share:g} of them off "
-            "as a reference; name a reference, or ask for a larger share"
+            f"{data.name} has {len(names)} {data.schema.cluster or 'sample'}s, too few to split {share:g} of them "
+            "off as a reference; name a reference, or ask for a larger share"
         )
     order = dict(zip(names, sample_keys(names, "split off", seed).tolist(), strict=True))
     cut = sorted(order.values())[drawn]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 MANY = 20
 """Names that a message lists before it says how many more there are."""
 
