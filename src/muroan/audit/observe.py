@@ -16,7 +16,7 @@ from muroan.errors import AskedWrongly, CannotComplete, NotApplicable
 from muroan.evidence import AUDITED, About, Evidence, join
 from muroan.meter import Meter, Metered
 from muroan.model import Model
-from muroan.probe import Probe, Shown
+from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import choose
 
 FATAL = (CannotComplete, AskedWrongly, NotApplicable, MemoryError)
