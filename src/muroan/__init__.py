@@ -1,1 +1,104 @@
+"""Muroan audits multimodal models: where is this model unsafe, how sure are we, what makes it safer?
+
+    import muroan
+    run = muroan.audit("easy-vqa", "easy-vqa", probes=["monitoring.calibration"])
+    for finding in run.findings:
+        print(finding.verdict, finding.title, finding.estimate)
+    run.report("report.html")
+
+Names are imported when they are first used, so that `import muroan` and the command line start at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from muroan.attack import Attack, Attacked
+    from muroan.audit.gate import Gate
+    from muroan.audit.run import AuditRun, audit
+    from muroan.batch import Batch, Schema
+    from muroan.budget import Budget
+    from muroan.clean import Clean
+    from muroan.dataset import Dataset, Sample, Splits
+    from muroan.errors import MuroanError
+    from muroan.estimate import Estimate
+    from muroan.evidence import Evidence
+    from muroan.explainer import Attribution, Explainer
+    from muroan.finding import Finding, Metric, Verdict
+    from muroan.meter import Metered
+    from muroan.modality import Audio, Image, Modality, Series, Tabular, Text
+    from muroan.model import BlackBox, Capability, Model, TorchModel
+    from muroan.probe import Observation, Probe
+    from muroan.registry import register
+
+_WHERE = {
+    "attack": ("Attack", "Attacked"),
+    "audit.gate": ("Gate",),
+    "audit.run": ("AuditRun", "audit"),
+    "batch": ("Batch", "Schema"),
+    "budget": ("Budget",),
+    "clean": ("Clean",),
+    "dataset": ("Dataset", "Sample", "Splits"),
+    "errors": ("MuroanError",),
+    "estimate": ("Estimate",),
+    "evidence": ("Evidence",),
+    "explainer": ("Attribution", "Explainer"),
+    "finding": ("Finding", "Metric", "Verdict"),
+    "meter": ("Metered",),
+    "modality": ("Audio", "Image", "Modality", "Series", "Tabular", "Text"),
+    "model": ("BlackBox", "Capability", "Model", "TorchModel"),
+    "probe": ("Observation", "Probe"),
+    "registry": ("register",),
+}
+_HOME = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = [
+    "Attack",
+    "Attacked",
+    "Attribution",
+    "Audio",
+    "AuditRun",
+    "Batch",
+    "BlackBox",
+    "Budget",
+    "Capability",
+    "Clean",
+    "Dataset",
+    "Estimate",
+    "Evidence",
+    "Explainer",
+    "Finding",
+    "Gate",
+    "Image",
+    "Metered",
+    "Metric",
+    "Modality",
+    "Model",
+    "MuroanError",
+    "Observation",
+    "Probe",
+    "Sample",
+    "Schema",
+    "Series",
+    "Splits",
+    "Tabular",
+    "Text",
+    "TorchModel",
+    "Verdict",
+    "audit",
+    "register",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'muroan' has no attribute {name!r}")
+    return getattr(import_module(f"muroan.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

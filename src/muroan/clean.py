@@ -13,6 +13,7 @@ from torch import Tensor
 
 from muroan.batch import Batch
 from muroan.meter import Codes, Metered
+from muroan.modality import take
 from muroan.randomness import Words, sample_keys
 
 
@@ -73,6 +74,29 @@ class Clean:
     def own_codes(self) -> dict[str, Codes]:
         """Codes row by row: sample i's code is row i."""
         return {m: c.take(self.index[m]) for m, c in self.codes.items()}
+
+    def neutral(self, modality: str) -> tuple[Codes, Tensor]:
+        """Codes of the distinct neutral values of a modality, and for each sample which one is its own [N].
+
+        Where one neutral value serves all samples (a mean colour, the empty text) it is encoded once.
+        """
+        values = self.model.modalities[modality].neutral(self.batch.inputs[modality])
+        n = len(self)
+        alike = (values == values[:1]).all() if isinstance(values, Tensor) else len(set(values)) == 1
+        if n and bool(alike):
+            return self.model.encode(modality, take(values, [0])), torch.zeros(n, dtype=torch.long)
+        return self.model.encode(modality, values), torch.arange(n)
+
+    def without(self, *missing: str) -> Tensor:
+        """Logits [N, K] with these modalities missing, from codes alone: neutral input, `present` false."""
+        if not missing:
+            return self.logits
+        codes, index = dict(self.codes), dict(self.index)
+        for m in missing:
+            codes[m], index[m] = self.neutral(m)
+        gone = torch.zeros(len(self), dtype=torch.bool)
+        present = {**self.batch.present, **dict.fromkeys(missing, gone)}
+        return self.model.logits(codes, index, present)
 
     def rows(self, condition: str, **columns: Any) -> pl.DataFrame:
         """Evidence rows of one condition: one per sample, in order, with the given columns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 
@@ -15,6 +15,11 @@ from muroan.errors import AskedWrongly, nearest
 from muroan.evidence import AUDITED, Evidence
 from muroan.finding import Conclusion, Metric, Panel
 from muroan.model import Capability, Model
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples: settings come from YAML and JSON, and a probe is hashable."""
+    return tuple(_frozen(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Probe(ABC):
         needs      capabilities that the model must have
         splits     which data sets it observes; those beyond "audited" must exist for it to apply
         joins      probes whose evidence it also reads, where the audit has it
+        outcomes   columns of its rows that say how a sample fared, and whether higher or lower is better: what
+                   `muroan diff` compares sample by sample
 
     `observe` sees one batch with its clean pass and returns one row per sample and condition. It must treat
     samples independently of each other (any batch, any order: the same rows) and draw random numbers from
@@ -67,6 +74,7 @@ class Probe(ABC):
     needs: ClassVar[frozenset[Capability]] = frozenset()
     splits: ClassVar[tuple[str, ...]] = (AUDITED,)
     joins: ClassVar[tuple[str, ...]] = ()
+    outcomes: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {}
 
     limit: int | None = None
     """Observe a random subset of this many samples per split; None observes all."""
@@ -98,7 +106,7 @@ class Probe(ABC):
             if name not in known:
                 raise AskedWrongly(f"{cls.name} has no setting {name!r}. {nearest(name, known)}")
         try:
-            return cls(**settings)
+            return cls(**{name: _frozen(value) for name, value in settings.items()})
         except (TypeError, ValueError) as error:
             raise AskedWrongly(f"{cls.name}: {error}") from error
 

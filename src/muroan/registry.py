@@ -21,15 +21,15 @@ from muroan.probe import Probe
 PILLARS = ("robustness", "alignment", "monitoring", "controllability")
 GROUP = "muroan.plugins"
 
-_KINDS: dict[str, type] = {"probes": Probe, "attacks": Attack, "explainers": Explainer}
-_found: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+KINDS: dict[str, type] = {"probes": Probe, "attacks": Attack, "explainers": Explainer}
+_found: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 
 C = TypeVar("C", bound=type)
 
 
 def register(method: C) -> C:
     """Class decorator: makes a probe, attack or explainer known under its `name`."""
-    for kind, base in _KINDS.items():
+    for kind, base in KINDS.items():
         if issubclass(method, base):
             name = method.name  # type: ignore[attr-defined]
             known = _found[kind].get(name)
@@ -40,7 +40,7 @@ def register(method: C) -> C:
                 raise ValueError(f"{name!r} is already registered by {known.__module__}")
             _found[kind][name] = method
             return method
-    raise TypeError(f"{method.__name__} is none of {', '.join(_KINDS)}")
+    raise TypeError(f"{method.__name__} is none of {', '.join(KINDS)}")
 
 
 @cache

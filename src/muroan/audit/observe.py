@@ -47,10 +47,6 @@ def each_or_halves(
             done.append((index, work(index)))
         except FATAL:
             raise
-        except OSError as error:
-            if error.errno is not None and stage != "read":
-                raise
-            fail(index, error)
         except Exception as error:
             fail(index, error)
 
@@ -107,6 +103,8 @@ class Observed:
     quarantined: list[Quarantined] = field(default_factory=list)
     meter: Meter = field(default_factory=Meter)
     seconds: float = 0.0
+    stopped: str = ""
+    """Why the probe stopped on this shard altogether, as "ErrorName: reason"; empty if it did not."""
 
 
 def _observe_some(probe: Probe, clean: Clean, index: Sequence[int]) -> Observation:

@@ -20,22 +20,22 @@ FORMAT = 1
 """Version of this document's shape; a reader of another one refuses it by name."""
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """Settings as JSON has them: a tuple becomes a list, an enum its value, anything unknown its text."""
     if isinstance(value, Enum):
-        return _jsonable(value.value)
+        return jsonable(value.value)
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
+        return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, frozenset | set):
-        return sorted((_jsonable(v) for v in value), key=str)
+        return sorted((jsonable(v) for v in value), key=str)
     if isinstance(value, Sequence):
-        return [_jsonable(v) for v in value]
+        return [jsonable(v) for v in value]
     return str(value)
 
 
-Plain = Annotated[dict[str, JsonValue], BeforeValidator(_jsonable)]
+Plain = Annotated[dict[str, JsonValue], BeforeValidator(jsonable)]
 """A mapping that survives the way to JSON and back."""
 
 

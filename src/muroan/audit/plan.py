@@ -1,0 +1,284 @@
+"""What is asked, of whom, of which samples: everything that decides what an audit observes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from muroan import __version__, registry
+from muroan.audit.gate import Gate, read_gate
+from muroan.audit.observe import selection
+from muroan.dataset import Dataset, Splits, split_off
+from muroan.errors import AskedWrongly, nearest
+from muroan.evidence import AUDITED, MEMBERS, REFERENCE
+from muroan.model import Model
+from muroan.probe import Probe
+
+SHARD = 512
+"""Samples a shard: enough to keep two cores busy, little enough to lose to a kill."""
+REFERENCE_SHARE = 0.25
+"""Of the user's samples that become the reference where none is named and a probe needs one."""
+
+ProbesAsked = Sequence[str | Probe] | Mapping[str, Mapping[str, Any]] | None
+ModelAsked = str | Model
+DataAsked = str | os.PathLike[str] | Dataset | Splits
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Samples that are worked on together. index: positions in the split; wanted: probe -> those it observes."""
+
+    name: str
+    split: str
+    index: list[int]
+    wanted: Mapping[str, frozenset[int]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An audit, ready to be carried out. unanswerable: probe -> why it does not apply to this model and data."""
+
+    model: Model
+    model_ref: str
+    data: Splits
+    data_ref: str
+    probes: tuple[Probe, ...]
+    unanswerable: Mapping[str, str]
+    gate: Gate
+    gate_name: str | None
+    seed: int
+    shard: int
+    limit: int | None
+    level: float
+    reference_ref: str | None = None
+    members_ref: str | None = None
+
+    def asked(self) -> list[Probe]:
+        """The probes that can be answered."""
+        return [p for p in self.probes if p.name not in self.unanswerable]
+
+    def samples(self, probe: Probe, split: str, data: Dataset) -> list[int]:
+        """Which samples of a split a probe observes."""
+        limits = [n for n in (probe.limit, self.limit) if n is not None]
+        return selection(data, min(limits, default=None), self.seed, split)
+
+    def shards(self) -> list[Shard]:
+        """The shards of all splits, each probe's samples marked; the same for the same plan, always."""
+        out = []
+        for split, data in self.data.items():
+            wanted = {p.name: set(self.samples(p, split, data)) for p in self.asked() if split in p.splits}
+            union = sorted(set().union(*wanted.values()))
+            for k in range(0, len(union), self.shard):
+                index = union[k : k + self.shard]
+                here = {name: frozenset(some.intersection(index)) for name, some in wanted.items()}
+                name = f"{split}-{k // self.shard:05d}"
+                out.append(Shard(name, split, index, {n: s for n, s in here.items() if s}))
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as `audit.json` has it. Two plans with equal entries observe the same."""
+        from muroan.audit.result import AuditedData, AuditedModel, jsonable
+
+        schema = self.data.audited.schema
+        model = AuditedModel(
+            ref=self.model_ref,
+            name=self.model.name,
+            fingerprint=self.model.fingerprint(),
+            classes=list(self.model.classes),
+            modalities=list(self.model.modalities),
+            capabilities=sorted(c.value for c in self.model.capabilities),
+            card=getattr(self.model, "card", None),
+        )
+        data = AuditedData(
+            ref=self.data_ref,
+            name=self.data.audited.name,
+            sizes={n: len(d) for n, d in self.data.items()},
+            fingerprint=" ".join(d.fingerprint() for _, d in self.data.items()),
+            groups={g: list(v) for g, v in schema.groups.items()},
+            cluster=schema.cluster,
+        )
+        return {
+            "muroan": __version__,
+            "model": model.model_dump(mode="json"),
+            "data": data.model_dump(mode="json"),
+            "kinds": {m: schema.modalities[m].kind for m in self.model.modalities},
+            "probes": {p.name: jsonable(p.settings()) for p in self.probes},
+            "unanswerable": dict(self.unanswerable),
+            "shards": [s.name for s in self.shards()],
+            "seed": self.seed,
+            "shard": self.shard,
+            "limit": self.limit,
+            "level": self.level,
+            "reference": self.reference_ref,
+            "members": self.members_ref,
+            "gate": {"name": self.gate_name, **self.gate.model_dump(mode="json")},
+        }
+
+    def command(self, out: Path) -> str:
+        """What to type to get the same findings again, as far as words can say it."""
+        words = ["muroan", "audit", self.model_ref, self.data_ref]
+        for p in self.probes:
+            words += ["--probe", _probe_words(p)]
+        for option, ref in (("--reference", self.reference_ref), ("--members", self.members_ref)):
+            words += [option, ref] if ref else []
+        if self.gate_name:
+            words += ["--gate", self.gate_name]
+        if self.limit is not None:
+            words += ["--limit", str(self.limit)]
+        words += ["--seed", str(self.seed), "--out", str(out)]
+        return shlex.join(words)
+
+
+def _probe_words(probe: Probe) -> str:
+    default = type(probe)()
+    changed = {k: v for k, v in probe.settings().items() if v != getattr(default, k)}
+    return probe.name + (":" + ",".join(f"{k}={v}" for k, v in changed.items()) if changed else "")
+
+
+def choose_probes(asked: ProbesAsked) -> tuple[Probe, ...]:
+    """Probes from what a user names: names, instances, name -> settings, or None for all there are."""
+    if asked is None:
+        return tuple(cls() for cls in registry.methods("probes").values())
+    if isinstance(asked, Mapping):
+        chosen = [registry.probe(name).configured(settings or {}) for name, settings in asked.items()]
+    else:
+        chosen = [p if isinstance(p, Probe) else _parse(p) for p in asked]
+    names = [p.name for p in chosen]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise AskedWrongly(f"asked twice for {', '.join(twice)}; a probe runs once an audit")
+    if not chosen:
+        raise AskedWrongly("no probe was asked for")
+    return tuple(sorted(chosen, key=lambda p: p.name))
+
+
+def _parse(text: str) -> Probe:
+    """`name` or `name:setting=value,setting=value`; values are read as YAML scalars or lists."""
+    import yaml
+
+    name, _, rest = text.partition(":")
+    settings: dict[str, Any] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise AskedWrongly(f"--probe {text}: {item!r} is not of the form setting=value")
+        settings[key.strip()] = yaml.safe_load(value)
+    return registry.probe(name).configured(settings)
+
+
+def prepare(
+    model: ModelAsked,
+    data: DataAsked,
+    *,
+    probes: ProbesAsked = None,
+    gate: Gate | str | os.PathLike[str] | None = None,
+    gate_name: str | None = None,
+    reference: DataAsked | None = None,
+    members: DataAsked | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    shard: int = SHARD,
+    level: float = 0.95,
+) -> Plan:
+    """Resolve every name, check that model and data fit together, and say what cannot be answered and why."""
+    from muroan.references import open_data, open_model
+
+    chosen = choose_probes(probes)
+    if gate_name is None and gate is not None and not isinstance(gate, Gate):
+        gate_name = str(gate)
+    rules = gate if isinstance(gate, Gate) else read_gate(str(gate)) if gate is not None else Gate()
+    rules.check([*registry.methods("probes").values(), *chosen])
+    if limit is not None and limit < 1:
+        raise AskedWrongly(f"a limit of {limit} samples leaves nothing to audit")
+    if shard < 1:
+        raise AskedWrongly(f"a shard of {shard} samples holds nothing")
+    if not 0.5 <= level < 1:
+        raise AskedWrongly(f"a level of {level} is no confidence level; 0.95 is usual")
+
+    splits = _splits(data, open_data)
+    if reference is not None:
+        splits = replace(splits, reference=_splits(reference, open_data).audited)
+    if members is not None:
+        splits = replace(splits, members=_splits(members, open_data).audited)
+    if splits.reference is None and any(REFERENCE in p.splits for p in chosen):
+        off = split_off(splits.audited, REFERENCE_SHARE, seed)
+        splits = replace(splits, audited=off.audited, reference=off.reference)
+    splits.check()
+
+    subject = open_model(model) if isinstance(model, str) else model
+    if not isinstance(subject, Model):
+        raise AskedWrongly(
+            f"the model is a {type(subject).__name__}; wrap it in muroan.TorchModel (encoders, fusion, head) or "
+            "muroan.BlackBox (a predict function)"
+        )
+    _fit(subject, splits)
+    return Plan(
+        model=subject,
+        model_ref=model if isinstance(model, str) else f"object:{subject.name}",
+        data=splits,
+        data_ref=_ref(data, splits.audited),
+        probes=chosen,
+        unanswerable={p.name: why for p in chosen if (why := _why_not(p, subject, splits))},
+        gate=rules,
+        gate_name=gate_name,
+        seed=seed,
+        shard=shard,
+        limit=limit,
+        level=level,
+        reference_ref=_ref(reference, splits.reference) if reference is not None and splits.reference else None,
+        members_ref=_ref(members, splits.members) if members is not None and splits.members else None,
+    )
+
+
+def _ref(asked: DataAsked, found: Dataset) -> str:
+    return str(asked) if isinstance(asked, str | os.PathLike) else f"object:{found.name}"
+
+
+def _splits(data: DataAsked, open_data: Any) -> Splits:
+    if isinstance(data, Splits):
+        return data
+    if isinstance(data, Dataset):
+        return Splits(data)
+    found: Splits = open_data(str(data))
+    return found
+
+
+def _fit(model: Model, splits: Splits) -> None:
+    """Raises `AskedWrongly` where a model and a data set do not speak of the same things."""
+    for split, data in splits.items():
+        if len(data) == 0:
+            raise AskedWrongly(f"{data.name} ({split}) has no samples")
+        for m in model.modalities:
+            if m not in data.schema.modalities:
+                raise AskedWrongly(
+                    f"{model.name} takes {m!r}, which {data.name} does not have. "
+                    f"{nearest(m, data.schema.modalities)}"
+                )
+        if tuple(model.classes) != tuple(data.schema.classes):
+            ours, theirs = list(model.classes), list(data.schema.classes)
+            what = "in another order" if sorted(ours) == sorted(theirs) else "that differ"
+            raise AskedWrongly(
+                f"{model.name} and {data.name} ({split}) have classes {what}: {ours[:8]} and {theirs[:8]}; "
+                "give both the same classes in the same order"
+            )
+
+
+def _why_not(probe: Probe, model: Model, splits: Splits) -> str | None:
+    missing = sorted(c.value for c in probe.needs - model.capabilities)
+    if missing:
+        return f"needs {', '.join(missing)}, which {model.name} does not declare"
+    have = {name for name, _ in splits.items()}
+    for split, what in (
+        (REFERENCE, "a reference disjoint from the data audited"),
+        (MEMBERS, "a sample of the training data"),
+    ):
+        if split in probe.splits and split not in have:
+            return f"needs {what} (--{split})"
+    return probe.applies(model, splits.audited.schema)
+
+
+__all__ = ["AUDITED", "Plan", "Shard", "choose_probes", "prepare"]

@@ -1,0 +1,263 @@
+"""The commands of `muroan`. Exit codes: 0 all limits hold, 1 a limit is broken, 2 asked wrongly, 3 undecided under
+a strict gate, 4 the audit could not be completed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from muroan.audit.run import AuditRun
+
+app = typer.Typer(
+    name="muroan",
+    help="Where is this multimodal model unsafe, how sure are we, what makes it safer?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Run directory; given again, the audit goes on where it stopped.")
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Audit a random subset of this many samples.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of every random choice; 0 if left out.")]
+Probes = Annotated[
+    list[str] | None,
+    typer.Option("--probe", help="NAME or NAME:setting=value,...; again for more. All probes if left out."),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress, no table; only errors and the exit code.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from muroan import __version__
+
+        typer.echo(f"muroan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@contextmanager
+def _errors(out: Path | None = None) -> Iterator[None]:
+    """Errors as one clear line and the exit code that belongs to them."""
+    from muroan.errors import AskedWrongly, CannotComplete, MuroanError
+
+    try:
+        yield
+    except AskedWrongly as error:
+        _say(str(error), error=True)
+        raise typer.Exit(2) from error
+    except CannotComplete as error:
+        _say(str(error), error=True)
+        raise typer.Exit(4) from error
+    except MuroanError as error:
+        _say(f"{type(error).__name__}: {error}", error=True)
+        raise typer.Exit(4) from error
+    except KeyboardInterrupt as error:
+        kept = f" What was finished is kept: give --out {out} again to go on." if out else ""
+        _say(f"stopped.{kept}", error=True)
+        raise typer.Exit(130) from error
+
+
+def _say(text: str, *, error: bool = False) -> None:
+    from muroan.report.text import visible
+
+    typer.echo(("muroan: " if error else "") + visible(text), err=error)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _show(done: AuditRun, quiet: bool) -> None:
+    if quiet:
+        return
+    from muroan.report import summary_table
+
+    console = _console()
+    console.print(summary_table(done.result))
+    _say(f"report: {done.path / 'report.html'}")
+    _say(f"{done.result.summary.why} (exit code {done.exit_code})")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Run directory.")] = Path("demo-run"),
+    limit: Limit = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+) -> None:
+    """Audit what ships: a real visual question answering model on the easy-VQA test data.
+
+    Ends with 0 once the audit is complete, whatever it finds: the model is there to be found wanting.
+    """
+    with _errors(out):
+        from importlib.resources import as_file, files
+
+        from muroan.audit.run import audit as carry
+
+        with as_file(files("muroan.cli") / "demo-gate.yaml") as gate:
+            done = carry(
+                "easy-vqa", "easy-vqa", gate=gate, out=out, limit=limit, seed=seed or 0, show_progress=not quiet
+            )
+        _show(done, quiet)
+        if not quiet and done.exit_code:
+            _say(f"(as a step of a pipeline, `muroan audit` would end with {done.exit_code} here)")
+        raise typer.Exit(4 if done.exit_code == 4 else 0)
+
+
+@app.command()
+def audit(
+    model: Annotated[
+        str, typer.Argument(help="MODEL reference, an audit.yaml, or a run directory to go on with.")
+    ],
+    data: Annotated[
+        str | None, typer.Argument(help="DATA reference: a name, or a table with its .yaml beside it.")
+    ] = None,
+    probe: Probes = None,
+    gate: Annotated[Path | None, typer.Option("--gate", help="YAML file of limits per metric.")] = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Data on which thresholds are fitted.")
+    ] = None,
+    members: Annotated[
+        str | None, typer.Option("--members", help="A sample of the model's training data.")
+    ] = None,
+    out: Out = None,
+    engine: Annotated[str, typer.Option("--engine", help="Where shards are worked on.")] = "local",
+    limit: Limit = None,
+    seed: Seed = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Undecided limits end with exit code 3.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Audit a model on data and end with an exit code that a pipeline understands."""
+    with _errors(out):
+        from muroan.audit.request import request
+
+        asked = request(
+            model,
+            data,
+            probes=probe,
+            gate=gate,
+            reference=reference,
+            members=members,
+            out=out,
+            limit=limit,
+            seed=seed,
+            strict=strict,
+        )
+        out = asked.out
+        plan = asked.plan()
+        if dry_run:
+            from muroan.audit.run import trial
+            from muroan.cli.tables import cost_table
+
+            _console().print(cost_table(trial(plan), len(plan.data.audited)))
+            return
+        from muroan.audit.run import carry_out
+
+        if not quiet:
+            _say(f"run directory: {asked.out}")
+        done = carry_out(plan, asked.out, engine=engine, show_progress=not quiet)
+        _show(done, quiet)
+        raise typer.Exit(done.exit_code)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str, typer.Argument(help="probes, attacks, explainers, models or datasets; all if left out.")
+    ] = "all",
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """What there is: probes with their questions, attacks, explainers, models, data sets."""
+    with _errors():
+        from muroan.cli.tables import listing, listing_tables
+
+        found = listing(what)
+        if json:
+            import json as js
+
+            typer.echo(js.dumps(found, indent=1))
+            return
+        for table in listing_tables(found):
+            _console().print(table)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    gate: Annotated[Path | None, typer.Option("--gate", help="Judge the same evidence by other limits.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw the conclusions and the page again, from the evidence alone."""
+    with _errors():
+        from muroan.audit.gate import read_gate
+        from muroan.audit.run import conclude
+        from muroan.audit.store import Run
+
+        done = conclude(Run(run), gate=read_gate(gate) if gate else None)
+        _show(done, quiet)
+        raise typer.Exit(done.exit_code)
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="Run directory.")],
+    after: Annotated[Path, typer.Argument(help="Run directory of the same samples.")],
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Compare two audits sample by sample; ends with 1 if anything got worse beyond doubt."""
+    with _errors():
+        from muroan.audit.diff import compare
+        from muroan.audit.store import Run
+
+        found = compare(Run(before), Run(after))
+        if json:
+            typer.echo(found.model_dump_json(indent=1))
+        else:
+            from muroan.cli.tables import diff_table
+
+            _console().print(diff_table(found))
+            _say(found.why)
+        raise typer.Exit(1 if found.worse else 0)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    sample: Annotated[str, typer.Argument(help="Sample id, as the evidence has it.")],
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """One sample: what the model said, what every probe saw, and which modality and parts spoke for it."""
+    with _errors():
+        from muroan.audit.explain import explain as story
+        from muroan.audit.store import Run
+
+        found = story(Run(run), sample)
+        if json:
+            typer.echo(found.model_dump_json(indent=1))
+            return
+        from muroan.cli.tables import story_tables
+
+        for part in story_tables(found):
+            _console().print(part)

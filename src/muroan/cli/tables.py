@@ -1,0 +1,140 @@
+"""What commands print: lists, costs, comparisons, stories. Text from data is shown, never interpreted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from muroan.report.text import one_line
+
+if TYPE_CHECKING:
+    from muroan.audit.diff import Comparison
+    from muroan.audit.explain import Story
+    from muroan.audit.run import TrialCost
+
+VERDICT_STYLES = {"better": "green", "worse": "bold red", "undecided": "dim"}
+
+
+def _cell(value: object, limit: int = 200) -> Text:
+    """Somebody's words as a cell: on one line, control characters visible, no markup."""
+    return Text(one_line(str(value), limit))
+
+
+def listing(what: str) -> dict[str, list[dict[str, Any]]]:
+    """Everything of a kind ("all" for every kind), from the code itself."""
+    from muroan import references, registry
+    from muroan.errors import unknown
+
+    kinds = (*registry.KINDS, "models", "datasets")
+    if what not in (*kinds, "all"):
+        raise unknown("list", what, (*kinds, "all"))
+    out: dict[str, list[dict[str, Any]]] = {}
+    for kind in kinds if what == "all" else (what,):
+        if kind in registry.KINDS:
+            out[kind] = [_described(name, method) for name, method in registry.methods(kind).items()]
+        else:
+            out[kind] = [{"name": n, "where": w} for n, w in sorted(references.known(kind).items())]
+    return out
+
+
+def _described(name: str, method: Any) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": name, "place": method.place, "source": method.source}
+    if hasattr(method, "question"):
+        entry["question"] = method.question
+        entry["splits"] = list(method.splits)
+        entry["metrics"] = [m.model_dump() for m in method.metrics]
+    else:
+        entry["question"] = " ".join((method.__doc__ or "").split("\n\n")[0].split())
+    entry["needs"] = sorted(c.value for c in method.needs)
+    return entry
+
+
+def listing_tables(found: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
+    """One table a kind."""
+    for kind, entries in found.items():
+        table = Table(title=kind, title_justify="left", title_style="bold", expand=False)
+        table.add_column("name", no_wrap=True)
+        if kind in ("models", "datasets"):
+            table.add_column("from")
+            for e in entries:
+                table.add_row(_cell(e["name"]), _cell(e["where"]))
+        else:
+            table.add_column("answers")
+            table.add_column("needs")
+            for e in entries:
+                table.add_row(_cell(e["name"]), _cell(e["question"]), _cell(", ".join(e["needs"])))
+        yield table
+
+
+def cost_table(costs: Sequence[TrialCost], audited: int) -> Table:
+    """What an audit would take, per probe (`--dry-run`)."""
+    table = Table(
+        title=f"Cost of auditing {audited} samples, measured on a few of them and scaled up",
+        title_justify="left",
+        title_style="bold",
+        show_footer=True,
+    )
+    table.add_column("probe", "total")
+    table.add_column("samples", justify="right")
+    table.add_column("passes (rows)")
+    table.add_column("about", f"{sum(c.seconds for c in costs):.0f} s", justify="right")
+    for c in costs:
+        passes = ", ".join(f"{what} {n:,}" for what, n in sorted(c.counts.items()))
+        detail = f"not applicable: {c.reason}" if c.reason else passes or "shares the clean pass"
+        table.add_row(_cell(c.probe), f"{c.samples:,}", _cell(detail, 400), f"{c.seconds:.1f} s")
+    return table
+
+
+def diff_table(found: Comparison) -> Table:
+    """Outcomes before and after, with the paired difference."""
+    table = Table(title=f"{one_line(found.before)} → {one_line(found.after)}", title_justify="left", title_style="bold")
+    for column in ("probe", "outcome", "before", "after", "difference", ""):
+        table.add_column(column, justify="left" if column in ("probe", "outcome", "") else "right")
+    for c in found.changes:
+        d = c.difference
+        table.add_row(
+            _cell(c.probe),
+            _cell(f"{c.outcome} ({c.better} is better)"),
+            f"{c.before:.4f}",
+            f"{c.after:.4f}",
+            f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}] n={d.n}",
+            Text(c.verdict, style=VERDICT_STYLES[c.verdict]),
+        )
+    for t in found.turned:
+        table.add_row(_cell(t.key), "verdict", t.before.value, t.after.value, "", "")
+    return table
+
+
+def story_tables(story: Story) -> Iterator[Table]:
+    """One sample: facts, attribution, and each probe's rows."""
+    facts = Table(title=f"Sample {one_line(story.sample)}", show_header=False, title_justify="left", title_style="bold")
+    right = "right" if story.target == story.predicted else "wrong"
+    facts.add_row("target", _cell(story.target))
+    facts.add_row("predicted", _cell(f"{story.predicted} ({right}), confidence {story.confidence:.3f}"))
+    for m, words in story.inputs.items():
+        facts.add_row(_cell(m), _cell(words))
+    facts.add_row("groups", _cell(", ".join(f"{k}={v}" for k, v in story.groups.items())))
+    for m, value in story.modalities.items():
+        facts.add_row(_cell(f"{m} adds"), f"{value:+.3f} (Shapley value on the explained score)")
+    if story.reason:
+        facts.add_row("attribution", _cell(story.reason))
+    yield facts
+    if story.parts:
+        parts = Table("part", "adds", title="What spoke for the decision", title_justify="left", title_style="bold")
+        for p in story.parts:
+            parts.add_row(_cell(f"{p.modality}: {p.what}"), f"{p.value:+.3f}")
+        yield parts
+    for probe, rows in story.observations.items():
+        yield _rows_table(probe, rows)
+
+
+def _rows_table(probe: str, rows: list[dict[str, Any]], most: int = 12) -> Table:
+    columns = [c for c in rows[0] if c != "condition" and not isinstance(rows[0][c], list | dict)][:6]
+    title = probe if len(rows) <= most else f"{probe} (first {most} of {len(rows)} conditions)"
+    table = Table("condition", *map(one_line, columns), title=one_line(title), title_justify="left", title_style="bold")
+    for row in rows[:most]:
+        table.add_row(_cell(row["condition"]), *(_cell(row[c], 40) for c in columns))
+    return table
