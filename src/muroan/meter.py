@@ -127,15 +127,24 @@ class Metered:
         return Codes(modality, _cat(parts) if len(parts) > 1 else parts[0], n, encoded=True)
 
     @torch.no_grad()
-    def fused(self, codes: Mapping[str, Codes], index: Mapping[str, Tensor]) -> Tensor:
-        """Fused codes [R, D] of combinations; needs `Capability.FUSE`."""
+    def fused(
+        self,
+        codes: Mapping[str, Codes],
+        index: Mapping[str, Tensor],
+        present: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Fused codes [R, D] of combinations; needs `Capability.FUSE`. present[m] bool [R], as in `logits`."""
         self.require(Capability.FUSE)
         n = len(next(iter(index.values())))
+        parts = [slice(i, i + FUSE_CHUNK) for i in range(0, max(n, 1), FUSE_CHUNK)]
         with self.meter.timed("fuse", n):
             return torch.cat(
                 [
-                    self._fuse({m: rows(codes[m].data, index[m][i : i + FUSE_CHUNK]) for m in codes})
-                    for i in range(0, max(n, 1), FUSE_CHUNK)
+                    self._fuse(
+                        {m: rows(codes[m].data, index[m][part]) for m in codes},
+                        {m: p[part] for m, p in present.items()} if present else None,
+                    )
+                    for part in parts
                 ]
             )
 
