@@ -1,0 +1,107 @@
+"""Gaps between groups: known answers, a planted gap that must be found, equal groups that must not alarm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fairlearn import metrics as fairlearn
+
+from muroan import Splits, Tabular, TorchModel
+from muroan.audit.gate import Gate
+from muroan.audit.observe import observe_all
+from muroan.controllability.fairness import group_metrics as gm
+from muroan.controllability.fairness.group_gaps import GroupGaps
+from muroan.data.memory import InMemory
+from muroan.finding import Verdict, judge
+
+Y = [1, 1, 0, 0, 1, 1, 0, 0]
+YES = [1, 1, 1, 0, 1, 0, 0, 0]
+GROUP = [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_golden_values_of_yes_no_decisions():
+    assert gm.demographic_parity_difference(YES, GROUP) == pytest.approx(0.5)
+    assert gm.demographic_parity_ratio(YES, GROUP) == pytest.approx(1 / 3)
+    assert gm.equalised_odds_difference(Y, YES, GROUP) == pytest.approx(0.5)
+    assert gm.equity_scaled(0.9, [0.85, 0.95]) == pytest.approx(0.8181818)
+
+
+def test_same_values_as_fairlearn_on_random_decisions():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        y, yes, g = rng.integers(0, 2, 200), rng.integers(0, 2, 200), rng.integers(0, 3, 200)
+        ours = gm.demographic_parity_difference(yes, g), gm.equalised_odds_difference(y, yes, g)
+        theirs = (
+            fairlearn.demographic_parity_difference(y, yes, sensitive_features=g),
+            fairlearn.equalized_odds_difference(y, yes, sensitive_features=g),
+        )
+        assert ours == pytest.approx(theirs, abs=1e-12)
+        assert gm.demographic_parity_ratio(yes, g) == pytest.approx(
+            fairlearn.demographic_parity_ratio(y, yes, sensitive_features=g), abs=1e-12
+        )
+
+
+def test_a_group_without_positives_is_undefined_not_zero():
+    assert np.isnan(gm.equalised_odds_difference([0, 0, 1, 1], [0, 1, 1, 1], ["a", "a", "b", "b"]))
+
+
+def world(seed: int, error_b: float, n: int = 600) -> tuple[TorchModel, Splits]:
+    """Two groups; the model errs on 10 % of group a and `error_b` of group b, equally confident everywhere."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    group = np.where(np.arange(n) % 3 == 0, "b", "a")
+    wrong = rng.random(n) < np.where(group == "b", error_b, 0.1)
+    logit = np.where((y == 1) != wrong, 1.0, -1.0) * 2.2
+    x = torch.tensor(np.stack([-logit / 2, logit / 2], axis=1), dtype=torch.float32)
+    data = InMemory(
+        {"table": x},
+        targets=y,
+        modalities={"table": Tabular(columns=("no", "yes"))},
+        classes=["no", "yes"],
+        groups={"sex": group.tolist()},
+    )
+    model = TorchModel(
+        encoders={"table": lambda v: v},
+        fusion=lambda codes: codes["table"],
+        head=lambda z: z,
+        classes=["no", "yes"],
+    )
+    return model, Splits(data)
+
+
+def gaps(seed: int, error_b: float) -> dict[str, Verdict]:
+    probe = GroupGaps()
+    evidence, quarantined = observe_all([probe], *world(seed, error_b))
+    assert not quarantined
+    found = probe.conclude(evidence[probe.name]).findings
+    judged = judge(Gate().apply(found, {f"{probe.name}/{m.name}": m for m in probe.metrics}))
+    return {f.metric: f.verdict for f in judged if f.judged}
+
+
+def test_a_planted_gap_is_found_in_accuracy_and_in_calibration():
+    assert gaps(0, error_b=0.45) == {"accuracy_gap": Verdict.FAIL, "calibration_gap": Verdict.FAIL}
+
+
+def test_equal_groups_alarm_no_more_often_than_the_level_says():
+    verdicts = [v for seed in range(40) for v in gaps(seed, error_b=0.1).values()]
+    assert verdicts.count(Verdict.FAIL) == 0
+    assert verdicts.count(Verdict.PASS) > len(verdicts) / 2
+
+
+def test_details_name_every_group_and_the_notes_count_the_unknown():
+    model, splits = world(1, 0.3)
+    splits.audited._groups["sex"][:7] = [""] * 7
+    probe = GroupGaps()
+    evidence, _ = observe_all([probe], model, splits)
+    conclusion = probe.conclude(evidence[probe.name])
+    keys = {f.key for f in conclusion.findings}
+    assert "controllability.fairness/accuracy[group=sex=a]" in keys
+    assert "controllability.fairness/accuracy_gap[group=sex]" in keys
+    assert any(note.startswith("7 of 600 samples have no known sex") for note in conclusion.notes)
+
+
+def test_data_without_groups_are_not_applicable():
+    model, splits = world(0, 0.1)
+    assert GroupGaps().applies(model, InMemory({}, targets=[], modalities={}, classes=[]).schema)
+    assert GroupGaps().applies(model, splits.audited.schema) is None
