@@ -5,10 +5,11 @@ all independent). No samples, or NaN among them, is a ValueError, never a figure
 """
 
 from muroan.estimate.clusters import sum_by_cluster
+from muroan.estimate.gap import Gap, max_gap
 from muroan.estimate.interval import Estimate, adjust, more_samples, p_value
 from muroan.estimate.ranks import auc, auc_difference, quantile
 from muroan.estimate.rates import by_group, difference, mean, paired_difference, proportion
-from muroan.estimate.resampling import Gap, bootstrap, bootstrap_draws, max_gap
+from muroan.estimate.resampling import bootstrap, bootstrap_draws
 
 __all__ = [
     "Estimate",

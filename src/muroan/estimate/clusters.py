@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Clusters = Sequence[Any] | NDArray[Any] | None
 
-# Weight of the prior in `design_effect`: one sample whose whole cluster would have gone with it.
+# Weight of the imaginary dissenter in `design_effect`.
 _PRIOR_WEIGHT = 1.0
 
 
@@ -60,14 +60,16 @@ class Design:
 
     @property
     def degrees(self) -> float:
-        """Degrees of freedom of a variance between clusters."""
-        return float(self.count - 1)
+        """Degrees of freedom of a variance between clusters: their effective number less one.
+
+        C - 1 for clusters of equal size, fewer where some dominate: n^2 / sum m^2 - 1, at least 1 of two
+        clusters.
+        """
+        return effective_number(self.sizes) - 1 if self.count < 2 else max(1.0, effective_number(self.sizes) - 1)
 
     def critical(self, level: float) -> float:
         """The two-sided quantile: normal for independent samples, Student's t between clusters."""
-        if self.trivial:
-            return float(ndtri(0.5 + level / 2))
-        return float(stdtrit(self.degrees, 0.5 + level / 2)) if self.count > 1 else float("inf")
+        return float(ndtri(0.5 + level / 2)) if self.trivial else student(self.degrees, level)
 
     def totals(self, values: Floats) -> Floats:
         """Sums of `values` by cluster [C]."""
@@ -81,21 +83,40 @@ class Design:
         return float(self.count / (self.count - 1) * (sums @ sums))
 
     def effect(self, residuals: Floats) -> float:
-        """The design effect of a share: how many clustered samples are worth one independent sample.
-
-        Where nearly all samples agree, the data cannot tell how alike the samples of a cluster are (0/0 when
-        all agree). One imaginary dissenting sample, weighted with the worst case (whole clusters agree: the
-        mean cluster size as seen by a sample, sum m^2 / n), decides there and fades as dissenters are
-        counted. It is not let below 1: an estimate below 1 is nearly always noise, and believing it costs
-        coverage.
-        """
+        """The design effect of a share: how many clustered samples are worth one independent sample."""
         if self.trivial:
             return 1.0
-        worst = float(self.sizes @ self.sizes) / len(self.codes)
-        if self.count < 2:
-            return worst
-        between = self.variance_of_sum(residuals) + _PRIOR_WEIGHT * worst
-        return max(1.0, between / (float(residuals @ residuals) + _PRIOR_WEIGHT))
+        return design_effect(self.totals(residuals), float(residuals @ residuals), self.sizes)
+
+
+def design_effect(sums: Floats, squares: float, sizes: Floats, *, least: float = 1.0) -> float:
+    """Variance of a sum over clusters, by the variance of as many independent samples.
+
+    `sums` [C] are residuals summed by cluster, `squares` what independent samples would give for the sum of
+    their squares, `sizes` [C] how many samples a cluster has.
+
+    Where nearly all samples agree, the data cannot tell how alike the samples of a cluster are (0/0 when all
+    agree). One imaginary dissenting sample, weighted with the worst case (whole clusters agree: the mean
+    cluster size as seen by a sample, sum m^2 / n), decides there and fades as dissenters are counted. For 0/1
+    outcomes it is not let below 1 (`least`): an estimate below 1 is nearly always noise, and believing it
+    costs coverage.
+    """
+    count = len(sums)
+    worst = float(sizes @ sizes / sizes.sum())
+    if count < 2:
+        return max(least, worst)
+    between = count / (count - 1) * float(sums @ sums)
+    return max(least, (between + _PRIOR_WEIGHT * worst) / (squares + _PRIOR_WEIGHT))
+
+
+def effective_number(sizes: Floats) -> float:
+    """How many equal clusters tell as much as these: n^2 / sum m^2 (Kish 1965)."""
+    return float(sizes.sum() ** 2 / (sizes @ sizes))
+
+
+def student(degrees: float, level: float) -> float:
+    """The two-sided quantile of Student's t, infinite without degrees of freedom."""
+    return float(stdtrit(degrees, 0.5 + level / 2)) if degrees > 0 else float("inf")
 
 
 def design(clusters: Clusters, n: int) -> Design:

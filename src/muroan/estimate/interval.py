@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import pydantic
 from scipy.special import ndtr, ndtri
 
 
-class Estimate(pydantic.BaseModel, frozen=True, ser_json_inf_nan="strings"):
+def _json(bound: float) -> float | Literal["Infinity", "-Infinity"]:
+    if math.isfinite(bound):
+        return bound
+    return "Infinity" if bound > 0 else "-Infinity"
+
+
+# JSON has no infinite numbers; these words are what JavaScript's Number() and pydantic read back as infinite.
+Bound = Annotated[
+    float, pydantic.PlainSerializer(_json, float | Literal["Infinity", "-Infinity"], when_used="json")
+]
+
+
+class Estimate(pydantic.BaseModel, frozen=True):
     """A figure, its confidence interval [low, high] at `level`, and what it rests on.
 
     `n` is the true number of samples (never an effective one), `clusters` the number of clusters they came in
@@ -18,8 +31,8 @@ class Estimate(pydantic.BaseModel, frozen=True, ser_json_inf_nan="strings"):
     """
 
     value: float
-    low: float
-    high: float
+    low: Bound
+    high: Bound
     level: float = 0.95
     n: int
     method: str

@@ -7,29 +7,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
 
-from muroan.estimate.clusters import Clusters, Design, Floats, design, is_binary, labels, numbers
+from muroan.estimate.clusters import (
+    Clusters,
+    Design,
+    Floats,
+    design,
+    design_effect,
+    is_binary,
+    labels,
+    numbers,
+    student,
+)
 from muroan.estimate.interval import Estimate, around
-
-
-def wilson(share: float, n: float, z: float) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a share of `n` (possibly effective) samples at normal quantile `z`."""
-    if math.isinf(z):
-        return 0.0, 1.0
-    c = z * z / n
-    centre = (share + c / 2) / (1 + c)
-    half = math.sqrt(c * share * (1 - share) + c * c / 4) / (1 + c)
-    low = 0.0 if share == 0 else max(0.0, centre - half)
-    high = 1.0 if share == 1 else min(1.0, centre + half)
-    return low, high
+from muroan.estimate.score import recovered, tango, wilson
 
 
 def proportion(hits: ArrayLike | Any, clusters: Clusters = None, *, level: float = 0.95) -> Estimate:
     """How often does it happen? The share of 1 in `hits` [N] (0/1), Wilson's score interval.
 
-    With clusters the interval is taken at the effective size n / design effect and with Student's t at C - 1
-    degrees of freedom (Dean and Pagano 2015). A single cluster tells nothing: [0, 1].
+    With clusters the interval is taken at the effective size n / design effect and with Student's t (Dean and
+    Pagano 2015). A single cluster tells nothing: [0, 1]. Simulated coverage is 0.93 to 0.98 wherever n * p
+    and n * (1 - p) exceed 0.2 (below that, one rare event gives an interval that starts above the truth), and
+    nearly 1 for a handful of clusters.
     """
     x = numbers(hits, what="hits")
     if not is_binary(x):
@@ -42,22 +42,42 @@ def proportion(hits: ArrayLike | Any, clusters: Clusters = None, *, level: float
     )
 
 
-def mean(values: ArrayLike | Any, clusters: Clusters = None, *, level: float = 0.95) -> Estimate:
+def mean(
+    values: ArrayLike | Any,
+    clusters: Clusters = None,
+    *,
+    level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
+) -> Estimate:
     """How large on average? The mean of `values` [N] with Student's t; between clusters where there are any.
 
-    One sample, or one cluster, tells nothing about the spread: the interval is infinite.
+    One sample, or one cluster, tells nothing about the spread: the interval is infinite. With `bounds` (the
+    least and largest possible value, such as 0 and 1 for an IoU) the interval is Wilson's, at as many samples
+    as 0/1 outcomes would need for the variance seen. It stays within the bounds, is not of width 0 where all
+    values are equal, and covers better where most values sit at one end.
     """
     x = numbers(values)
     layout = design(clusters, len(x))
     value = float(x.mean())
-    half = _t(layout.degrees, level) * _standard_error(x - value, layout)
+    t = student(layout.degrees, level)
+    if bounds is None:
+        half = t * _standard_error(x - value, layout)
+        low, high, method = value - half, value + half, "Student t"
+    else:
+        start, length = bounds[0], bounds[1] - bounds[0]
+        if length <= 0 or x.min() < bounds[0] or x.max() > bounds[1]:
+            raise ValueError(f"values from {x.min()} to {x.max()} are not within {bounds}")
+        share, sums = (value - start) / length, layout.totals((x - value) / length)
+        ratio = design_effect(sums, len(x) * share * (1 - share), layout.sizes, least=0.0)
+        low, high = (start + length * bound for bound in wilson(share, len(x) / ratio, t))
+        method = "Wilson at the variance seen"
     return around(
         value,
-        value - half,
-        value + half,
+        low,
+        high,
         level=level,
         n=len(x),
-        method=_named("Student t", layout),
+        method=_named(method, layout),
         clusters=_count(layout, clusters),
     )
 
@@ -67,9 +87,10 @@ def paired_difference(
 ) -> Estimate:
     """What changed on the same samples? mean(a - b), both [N], row by row the same sample.
 
-    For 0/1 the interval is Agresti and Min's (2005, half an observation added to each cell), inflated by the
-    design effect in clusters, so that few or no changes do not give an interval of width 0. Other values:
-    `mean(a - b)`.
+    For 0/1 the interval is Tango's score interval (1998), in clusters at the effective size n / design
+    effect. It agrees with McNemar's test and does not collapse where few or no samples changed. (Agresti and
+    Min's half an observation per cell was tried: in simulation it covered 0.84 to 0.92 of rare one-sided
+    changes, and was less often clear of 0.) For other values: `mean(a - b)`.
     """
     x, y = numbers(a, what="a"), numbers(b, what="b")
     if len(x) != len(y):
@@ -79,18 +100,16 @@ def paired_difference(
         estimate = mean(d, clusters, level=level)
         return estimate.model_copy(update={"method": f"paired {estimate.method}"})
     layout = design(clusters, len(d))
-    value, z = float(d.mean()), layout.critical(level)
-    up, down, n = float((d > 0).sum()) + 0.5, float((d < 0).sum()) + 0.5, len(d) + 2
-    centre = (up - down) / n
-    variance = (up + down - (up - down) ** 2 / n) / n**2 * layout.effect(d - value)
-    half = z * math.sqrt(variance) if math.isfinite(z) else math.inf
+    effect = layout.effect(d - d.mean())
+    up, down = float((d > 0).sum()), float((d < 0).sum())
+    low, high = tango(up / effect, down / effect, len(d) / effect, layout.critical(level))
     return around(
-        value,
-        max(-1.0, centre - half),
-        min(1.0, centre + half),
+        float(d.mean()),
+        low,
+        high,
         level=level,
         n=len(d),
-        method=_named("paired Agresti-Min", layout),
+        method=_named("paired Tango score", layout),
         clusters=_count(layout, clusters),
     )
 
@@ -103,36 +122,36 @@ def difference(
     *,
     level: float = 0.95,
 ) -> Estimate:
-    """How do two independent groups of samples differ? mean(a) - mean(b), [N_a] and [N_b].
+    """How do two groups of different samples differ? mean(a) - mean(b), [N_a] and [N_b].
 
-    For 0/1 Newcombe's hybrid of the two Wilson intervals (1998, method 10), else Welch's t. `n` counts both.
+    For 0/1 Newcombe's hybrid of the two Wilson intervals (1998, method 10), else Welch's t. `n` counts both
+    groups. Clusters named in both groups (two questions on one picture, one in each group) are taken as the
+    same: what a cluster adds to both groups does not widen their difference.
     """
     x, y = numbers(a, what="a"), numbers(b, what="b")
+    first, second = design(clusters_a, len(x)), design(clusters_b, len(y))
+    shared, total = _covariance(x - x.mean(), y - y.mean(), clusters_a, clusters_b)
+    clusters = None if clusters_a is None and clusters_b is None else total
     n = len(x) + len(y)
-    clusters = None
-    if clusters_a is not None or clusters_b is not None:
-        clusters = design(clusters_a, len(x)).count + design(clusters_b, len(y)).count
+    variances = [_standard_error(v - v.mean(), of) ** 2 for v, of in ((x, first), (y, second))]
     if is_binary(x) and is_binary(y):
         p, q = proportion(x, clusters_a, level=level), proportion(y, clusters_b, level=level)
-        value = p.value - q.value
-        low = value - math.hypot(p.value - p.low, q.high - q.value)
-        high = value + math.hypot(p.high - p.value, q.value - q.low)
-        return around(
-            value, max(-1.0, low), min(1.0, high), level=level, n=n, method="Newcombe", clusters=clusters
-        )
-    groups = []
-    for values, names in ((x, clusters_a), (y, clusters_b)):
-        layout = design(names, len(values))
-        groups.append((_standard_error(values - values.mean(), layout) ** 2, layout.degrees))
-    value = float(x.mean() - y.mean())
-    variance = sum(v for v, _ in groups)
-    if not math.isfinite(variance):
-        half = math.inf
-    elif variance == 0:
-        half = 0.0
+        product = variances[0] * variances[1]
+        rho = shared / math.sqrt(product) if math.isfinite(product) and product > 0 else 0.0
+        value, low, high = recovered((p.value, p.low, p.high), (q.value, q.low, q.high), min(max(rho, -1.0), 1.0))
+        low, high, method = max(-1.0, low), min(1.0, high), "Newcombe"
     else:
-        half = _t(variance**2 / sum(v**2 / df for v, df in groups), level) * math.sqrt(variance)
-    return around(value, value - half, value + half, level=level, n=n, method="Welch t", clusters=clusters)
+        value = float(x.mean() - y.mean())
+        apart = sum(variances)
+        half = math.inf
+        if math.isfinite(apart):
+            spread = sum(v**2 / of.degrees for v, of in zip(variances, (first, second), strict=True))
+            degrees = apart**2 / spread if spread > 0 else 1.0
+            half = student(degrees, level) * math.sqrt(max(0.0, apart - 2 * shared))
+        low, high, method = value - half, value + half, "Welch t"
+    if clusters is not None:
+        method += ", cluster-robust"
+    return around(value, low, high, level=level, n=n, method=method, clusters=clusters)
 
 
 def by_group(
@@ -151,12 +170,19 @@ def by_group(
     }
 
 
+def _covariance(x: Floats, y: Floats, clusters_x: Clusters, clusters_y: Clusters) -> tuple[float, int]:
+    """Covariance of two means whose residuals are given, through the clusters they share; and clusters in all."""
+    if clusters_x is None or clusters_y is None:
+        return 0.0, design(clusters_x, len(x)).count + design(clusters_y, len(y)).count
+    both = design(np.concatenate([labels(clusters_x), labels(clusters_y)]), len(x) + len(y))
+    left = np.bincount(both.codes[: len(x)], weights=x, minlength=both.count)
+    right = np.bincount(both.codes[len(x) :], weights=y, minlength=both.count)
+    correction = both.count / max(both.count - 1, 1)
+    return float(correction * (left @ right) / (len(x) * len(y))), both.count
+
+
 def _standard_error(residuals: Floats, layout: Design) -> float:
     return math.sqrt(layout.variance_of_sum(residuals)) / len(residuals)
-
-
-def _t(degrees: float, level: float) -> float:
-    return float(stdtrit(degrees, 0.5 + level / 2)) if degrees > 0 else math.inf
 
 
 def _named(method: str, layout: Design) -> str:
