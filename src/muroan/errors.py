@@ -42,7 +42,8 @@ def shown(value: object, limit: int = 60) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence tail that helps with a misspelt `name`: the nearest known one, or all of them."""
     options = sorted(set(known))
-    close = difflib.get_close_matches(name[:200], options, n=1, cutoff=0.5)
+    alike = [o for o in options if o.casefold() == name.casefold()]
+    close = alike or difflib.get_close_matches(name[:200], options, n=1, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]!r}?"
     more = f" and {len(options) - MANY} more" if len(options) > MANY else ""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 1 << 20
 """Bytes of a text file."""
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 """Raster formats that Pillow decodes by itself. PostScript is not among them: Pillow starts a program for it."""
 RECENT = 32
 """Decoded pictures kept, since neighbouring rows of a table often share one."""
@@ -58,8 +58,10 @@ def _decode(source: Source, size: tuple[int, int], mode: str, resize: bool) -> P
     from PIL import Image, UnidentifiedImageError
 
     height, width = size
+    Image.init()
+    built = [f for f in FORMATS if f in Image.OPEN]  # Pillow may be built without some
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=built) as picture:
             if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
                 raise Image.DecompressionBombError
             if picture.size != (width, height) and not resize:
@@ -67,6 +69,7 @@ def _decode(source: Source, size: tuple[int, int], mode: str, resize: bool) -> P
                     f"{_called(source)} is {picture.height}×{picture.width} pixels (height × width), "
                     f"expected {height}×{width}; `resize: true` would scale it"
                 )
+            # MPO is what phones write as JPEG: further frames are views of the same scene.
             if getattr(picture, "is_animated", False) and picture.format != "MPO":
                 raise BadSample(f"{_called(source)} has several frames; give the one to be looked at")
             picture.load()
@@ -78,7 +81,7 @@ def _decode(source: Source, size: tuple[int, int], mode: str, resize: bool) -> P
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadSample(f"{_called(source)} would unpack to more than {Image.MAX_IMAGE_PIXELS} pixels") from error
     except UnidentifiedImageError as error:
-        raise BadSample(f"{_called(source)} is not a picture (known: {', '.join(FORMATS)})") from error
+        raise BadSample(f"{_called(source)} is not a picture (known: {', '.join(built)})") from error
     except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
         raise BadSample(f"{_called(source)} is not a readable picture: {shown(str(error), 200)}") from error
 
@@ -112,9 +115,7 @@ def read_sound(source: Source, *, rate: int, length: int, fit: bool = False) -> 
     if frames == 0:
         raise BadSample(f"{_called(source)} has no samples")
     if frames != length and not fit:
-        raise BadSample(
-            f"{_called(source)} has {frames} samples, expected {length}; `fit: true` would cut or pad it"
-        )
+        raise BadSample(f"{_called(source)} has {frames} samples, expected {length}; `fit: true` would cut or pad it")
     return np.pad(values, (0, length - len(values)))
 
 

@@ -34,9 +34,7 @@ class Root:
         try:
             found = path.resolve(strict=True)
         except (OSError, RuntimeError, ValueError) as error:
-            raise AskedWrongly(
-                f"root {shown(str(path))} is not there; root is the directory of the files"
-            ) from error
+            raise AskedWrongly(f"root {shown(str(path))} is not there; root is the directory of the files") from error
         if not found.is_dir():
             raise AskedWrongly(f"root {shown(str(path))} is not a directory; root is the directory of the files")
         return Root(found)

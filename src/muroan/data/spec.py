@@ -92,9 +92,7 @@ def _source(cell: Any, root: Root) -> tuple[Path | bytes, int]:
         return path, _key("file", path)
     held = content(cell)
     if held is None:
-        raise BadSample(
-            f"cell holds {type(cell).__name__} without content, expected a file name or a file's bytes"
-        )
+        raise BadSample(f"cell holds {type(cell).__name__} without content, expected a file name or a file's bytes")
     return held, _key("bytes", held.hex())
 
 

@@ -59,9 +59,7 @@ class TableFile:
     def _unreadable(self, error: BaseException) -> AskedWrongly:
         hint = "; save it as UTF-8" if "utf-8" in str(error).lower() or "utf8" in str(error).lower() else ""
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return AskedWrongly(
-            f"{self.path} cannot be read as a {self.path.suffix} table: {shown(reason, 200)}{hint}"
-        )
+        return AskedWrongly(f"{self.path} cannot be read as a {self.path.suffix} table: {shown(reason, 200)}{hint}")
 
     def read(self, columns: Sequence[str], start: int = 0, rows: int | None = None) -> pl.DataFrame:
         """These columns of some rows, of all by default."""
@@ -103,9 +101,7 @@ def _plain(cell: Any) -> Any:
 def _existing(path: Path) -> Path:
     known = ", ".join(SUFFIXES)
     if path.suffix.lower() not in SUFFIXES:
-        raise AskedWrongly(
-            f"{path} has the ending {path.suffix!r}; tables are {known}, so save it as one of these"
-        )
+        raise AskedWrongly(f"{path} has the ending {path.suffix!r}; tables are {known}, so save it as one of these")
     if path.is_dir():
         raise AskedWrongly(f"{path} is a directory; give a table ({known})")
     if not path.exists():
