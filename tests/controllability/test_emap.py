@@ -1,4 +1,4 @@
-"""EMAP: golden identities, agreement with the definition, cost."""
+"""EMAP and DIME: golden identities, agreement with the definitions, cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from muroan import Metered, Tabular, TorchModel
+from muroan.clean import Clean
+from muroan.controllability.explainability.dime import dime
 from muroan.controllability.explainability.emap import emap, project
+from muroan.controllability.explainability.parts import Parts
+from muroan.controllability.explainability.shapley import centred_logit
 from muroan.data.memory import InMemory
 from muroan.errors import AskedWrongly
 
@@ -92,3 +96,45 @@ def test_too_many_combinations_are_refused():
     model, batch = world(400, sum, 3)
     with pytest.raises(AskedWrongly, match="400\\^3"):
         emap(model, batch)
+
+
+@pytest.mark.parametrize("method", ["lime", "kernel shap"])
+def test_dime_of_an_additive_model_has_no_interaction_map(method):
+    model, batch = world(10, sum)
+    clean = Clean.observe(model, batch)
+    maps = dime(clean, clean, "m0", Parts(method=method))
+    assert float(maps.whole.abs().max()) > 0.01
+    torch.testing.assert_close(maps.unimodal, maps.whole, atol=1e-6, rtol=0)
+
+
+def test_dime_of_a_product_of_centred_factors_is_all_interaction():
+    model, batch = world(10, product)
+    encoder = model.model._parts["encoder m1"]
+    with torch.no_grad():
+        encoder.bias -= encoder(batch.inputs["m1"]).mean(dim=0)
+    clean = Clean.observe(model, batch)
+    maps = dime(clean, clean, "m0")
+    assert float(maps.unimodal.abs().max()) < 1e-6
+    torch.testing.assert_close(maps.interaction, maps.whole, atol=1e-6, rtol=0)
+
+
+def test_dime_explains_the_additive_projection_of_each_changed_sample():
+    model, batch = world(6, product)
+    clean = Clean.observe(model, batch)
+    explainer = Parts(method="kernel shap", coalitions=6)
+    maps = dime(clean, clean, "m0", explainer)
+    design = explainer.design(3)
+    for i in range(6):
+
+        def additive(kept, i=i):
+            changed = batch.inputs["m0"].clone()
+            changed[i] = torch.where(kept, changed[i], 0.0)
+            codes = {m: model.encode(m, changed if m == "m0" else batch.inputs[m]) for m in ("m0", "m1")}
+            at = torch.cartesian_prod(torch.arange(6), torch.arange(6))
+            grid = model.logits(codes, {"m0": at[:, 0], "m1": at[:, 1]}).view(6, 6, 3).double()
+            # Only the changed row is new; the other two terms of the projection stay those of the background.
+            return centred_logit(grid[i].mean(dim=0)[None], clean.predicted[i : i + 1])
+
+        scores = torch.cat([additive(mask) for mask in design.masks])
+        ends = [additive(torch.full((3,), whole)) for whole in (False, True)]
+        torch.testing.assert_close(maps.unimodal[i, :3], design.attributions(*ends, scores[None])[0], atol=1e-5, rtol=0)
