@@ -114,9 +114,7 @@ class GroupGaps(Probe):
             "groups are alike, lower the further they are apart.",
             better="higher",
         ),
-        Metric(
-            name="fooled", says="Share of a group's samples that an attack fooled, or got wrong when corrupted."
-        ),
+        Metric(name="fooled", says="Share of a group's samples that an attack fooled, or got wrong when corrupted."),
     )
     outcomes: ClassVar[dict[str, Any]] = {}
     joins: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(j.probe for j in JOINED))
@@ -212,9 +210,7 @@ class GroupGaps(Probe):
         known += sorted(set(labels) - set(known) - {""})
         totals = group_totals(values, labels, known, units)
         try:
-            found = max_gap(
-                totals, known, level=evidence.about.level, seed=evidence.about.seed, min_count=self.fewest
-            )
+            found = max_gap(totals, known, level=evidence.about.level, seed=evidence.about.seed, min_count=self.fewest)
         except ValueError:  # fewer than two groups large enough
             return None
         if found.left_out:
