@@ -1,0 +1,91 @@
+"""What a perturbation is: a natural change of one kind of input, at severities 1 to 5.
+
+Adding one is a function and a row in its file's table. A function takes (values, level, draws, modality, scale)
+and returns new values of the same shape and range; it looks at no other sample and draws through `Draws` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from muroan.errors import NotApplicable
+from muroan.modality import Modality, Value
+from muroan.randomness import Words, key, normal, uniform
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+class Draws:
+    """Random numbers for N values, one key each, drawn once and kept.
+
+    The same object serves all severities of a perturbation: what is drawn does not depend on the severity, so a
+    higher one is more of the same change (common random numbers), and severities differ by more than chance.
+    """
+
+    def __init__(self, keys: Words) -> None:
+        self._keys = keys
+        self._kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def _stream(self, purpose: str) -> Words:
+        return self._keys ^ np.uint64(key(purpose))
+
+    def uniform(self, purpose: str, *shape: int) -> Tensor:
+        """Uniform in [0, 1], float [N, *shape]; row i depends on the i-th key and the purpose."""
+        found = self._kept.get((purpose, shape))
+        if found is None:
+            found = torch.from_numpy(uniform(self._stream(purpose), *shape).astype(np.float32))
+            self._kept[purpose, shape] = found
+        return found
+
+    def normal(self, purpose: str, *shape: int) -> Tensor:
+        """Standard normal, float [N, *shape]."""
+        found = self._kept.get((purpose, shape))
+        if found is None:
+            found = torch.from_numpy(normal(self._stream(purpose), *shape).astype(np.float32))
+            self._kept[purpose, shape] = found
+        return found
+
+    def doubles(self, purpose: str, *shape: int) -> NDArray[np.float64]:
+        """Uniform in (0, 1) as an array, for code that works in Python numbers; 1 does not occur."""
+        return uniform(self._stream(purpose), *shape)
+
+
+Change = Callable[[Value, Any, Draws, Modality, float], Value]
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A row of the table.
+
+    levels: the constants at severity 1..5, as the source has them; family: what it imitates ("noise",
+    "blur", ...); source: where the constants are from; fits: the reason why a modality cannot have it, or None.
+    """
+
+    name: str
+    kind: str
+    family: str
+    change: Change
+    levels: tuple[Any, Any, Any, Any, Any]
+    source: str
+    fits: Callable[[Modality], str | None] = lambda modality: None
+
+    def __call__(self, x: Value, severity: int, draws: Draws, modality: Modality, *, scale: float = 1.0) -> Value:
+        """Values of N samples changed; severity 0 gives them back. scale: of lengths in pixels (see `image`)."""
+        if severity == 0 or len(x) == 0:
+            return x
+        if severity not in SEVERITIES:
+            raise ValueError(f"severity is {severity}; it must be 0 to {SEVERITIES[-1]}")
+        reason = self.fits(modality)
+        if reason is not None:
+            raise NotApplicable(f"{self.name}: {reason}")
+        return self.change(x, self.levels[severity - 1], draws, modality, scale)

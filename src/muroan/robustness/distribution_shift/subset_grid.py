@@ -1,0 +1,138 @@
+"""Outcomes with every subset of the inputs, read from evidence, and what follows from them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from muroan.evidence import About, Evidence, clusters
+
+Floats = NDArray[np.float64]
+Kept = tuple[str, ...]
+
+NEUTRAL, ABSENT = "neutral", "absent"
+EVERYTHING = "all"
+MOST_FOR_ALL_SUBSETS = 6
+"""Modalities up to which every subset is asked for (63 of them); above, all but one and one alone."""
+RATES = tuple(i / 10 for i in range(11))
+RISE = 1e-6
+"""Confidence counts as changed from here on: less is rounding."""
+
+
+def subsets(modalities: Sequence[str]) -> list[Kept]:
+    """What may be left of the inputs: proper non-empty subsets, the largest first.
+
+    All 2^n − 2 for up to `MOST_FOR_ALL_SUBSETS` modalities; above that those that lack one, and single ones.
+    """
+    n = len(modalities)
+    sizes = range(n - 1, 0, -1) if n <= MOST_FOR_ALL_SUBSETS else (n - 1, 1)
+    return [kept for size in sizes for kept in combinations(modalities, size)]
+
+
+def condition(mode: str, kept: Sequence[str]) -> str:
+    """How evidence names what was left, and what stood for the rest."""
+    return f"{mode}: only {' + '.join(kept)}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Outcomes of the samples that have all inputs: correct, predicted, confidence [N] by what was kept.
+
+    All of `names` is a key too. mode: what stands for a missing input; neutral: outcomes with neutral values where
+    mode is "absent", else empty; confidence is None for a model without scores.
+    """
+
+    about: About
+    names: Kept
+    kept: tuple[Kept, ...]
+    mode: str
+    correct: Mapping[Kept, Floats]
+    neutral: Mapping[Kept, Floats]
+    predicted: Mapping[Kept, NDArray[np.int64]]
+    confidence: Mapping[Kept, Floats] | None
+    frame: pl.DataFrame
+    incomplete: int
+
+    @staticmethod
+    def read(evidence: Evidence) -> Grid:
+        names = tuple(evidence.about.modalities)
+        everything = evidence.of(condition=EVERYTHING)
+        complete = everything["complete"].to_numpy()
+        known = set(evidence.conditions())
+        kept = tuple(s for s in subsets(names) if condition(NEUTRAL, s) in known)
+        mode = ABSENT if condition(ABSENT, kept[0]) in known else NEUTRAL
+
+        def by(name: str, kind: Any, how: str) -> dict[Kept, Any]:
+            frames = {s: evidence.of(condition=condition(how, s)) for s in kept} | {names: everything}
+            return {s: f[name].to_numpy()[complete].astype(kind) for s, f in frames.items()}
+
+        scored = everything["confidence"].null_count() == 0
+        return Grid(
+            about=evidence.about,
+            names=names,
+            kept=kept,
+            mode=mode,
+            correct=by("correct", np.float64, mode),
+            neutral=by("correct", np.float64, NEUTRAL) if mode == ABSENT else {},
+            predicted=by("predicted", np.int64, mode),
+            confidence=by("confidence", np.float64, mode) if scored else None,
+            frame=everything.filter(pl.col("complete")),
+            incomplete=int((~complete).sum()),
+        )
+
+    @property
+    def by(self) -> list[str] | None:
+        """Clusters in the form that estimates take."""
+        return clusters(self.frame)
+
+    @property
+    def full(self) -> Floats:
+        """Right with everything [N]."""
+        return self.correct[self.names]
+
+    def without(self, modality: str) -> Kept:
+        return tuple(m for m in self.names if m != modality)
+
+    def lost(self, modality: str) -> Floats:
+        """Right with everything and wrong without the modality [N]."""
+        return np.asarray(self.full * (1 - self.correct[self.without(modality)]))
+
+    def silent(self) -> dict[str, Floats]:
+        """For each modality who is lost without it and no less confident [N]; empty for a model without scores."""
+        if self.confidence is None:
+            return {}
+        sure = self.confidence[self.names]
+        return {m: self.lost(m) * (self.confidence[self.without(m)] >= sure - RISE) for m in self.names}
+
+    def rises(self) -> dict[str, Floats]:
+        """For each modality on whom confidence is higher without it [N]; empty for a model without scores."""
+        if self.confidence is None:
+            return {}
+        sure = self.confidence[self.names]
+        return {m: (self.confidence[self.without(m)] > sure + RISE).astype(np.float64) for m in self.names}
+
+    def curve(self, modality: str) -> Floats:
+        """Each sample's chance to be right at every rate of `RATES` at which one modality is missing: [N, rates]."""
+        eta = np.asarray(RATES)
+        return np.asarray(self.full[:, None] * (1 - eta) + self.correct[self.without(modality)][:, None] * eta)
+
+    def joint_curve(self) -> Floats | None:
+        """The same if every modality is missing at that rate, independently; None unless all subsets are known.
+
+        Where all would be missing one stays, each with the same chance.
+        """
+        n = len(self.names)
+        if len(self.kept) != 2**n - 2:
+            return None
+        eta = np.asarray(RATES)
+        out = self.full[:, None] * (1 - eta) ** n
+        for s in self.kept:
+            chance = (1 - eta) ** len(s) * eta ** (n - len(s)) + (eta**n / n if len(s) == 1 else 0)
+            out = out + self.correct[s][:, None] * chance
+        return np.asarray(out)
