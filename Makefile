@@ -15,7 +15,7 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/uv
 	$(INSTALL) -e .
 	touch $@
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
-	$(INSTALL) -e '.[dev]'
+	$(INSTALL) -e '.[dev]' -e examples/plugin
 	touch $@ $(VENV)/.core
 
 demo: $(VENV)/.core

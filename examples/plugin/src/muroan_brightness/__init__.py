@@ -1,0 +1,83 @@
+"""Does the model survive a darker or a brighter picture? A probe of its own, in one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+
+import muroan
+from muroan.estimate import paired_difference, proportion
+from muroan.evidence import clusters
+from muroan.finding import Bar, BarChart, Conclusion
+
+
+@muroan.register
+@dataclass(frozen=True, kw_only=True)
+class Brightness(muroan.Probe):
+    """Shifts the brightness of every picture and compares decisions with those on the untouched ones.
+
+    Only pictures are encoded again, each distinct one once; what else the model reads is taken from the clean pass.
+    """
+
+    name: ClassVar[str] = "robustness.brightness"
+    question: ClassVar[str] = "Does the model survive a darker or a brighter picture?"
+    place: ClassVar[str] = "robustness/distribution_shift"
+    source: ClassVar[str] = "an example; brightness is one of the corruptions of Hendrycks and Dietterich 2019"
+    metrics: ClassVar[tuple[muroan.Metric, ...]] = (
+        muroan.Metric(
+            name="accuracy_lost",
+            says="Accuracy on untouched pictures minus accuracy on shifted ones. 0: brightness does not matter.",
+            limit=0.1,
+        ),
+        muroan.Metric(
+            name="accuracy", says="Share of right answers under one shift; 1: always right.", better="higher"
+        ),
+    )
+    outcomes: ClassVar[dict[str, str]] = {"correct": "higher"}
+
+    shifts: tuple[float, ...] = (-0.2, 0.2)
+    """What is added to every pixel, in units of the full range."""
+
+    def applies(self, model: muroan.Model, schema: muroan.Schema) -> str | None:
+        if any(schema.modalities[m].kind == "image" for m in model.modalities):
+            return None
+        return "the model reads no pictures"
+
+    def observe(self, clean: muroan.Clean) -> muroan.Observation:
+        frames = []
+        for shift in self.shifts:
+            codes = dict(clean.codes)
+            for m in clean.model.modalities:
+                if clean.model.modalities[m].kind == "image":
+                    pictures, _ = clean.batch.unique(m)
+                    codes[m] = clean.model.encode(m, (pictures + shift).clamp(0, 1))
+            predicted = clean.model.logits(codes, clean.index).argmax(dim=1)
+            frames.append(clean.rows(f"shift {shift:+g}", correct=predicted == clean.batch.targets))
+        return muroan.Observation(pl.concat(frames))
+
+    def conclude(self, evidence: muroan.Evidence) -> Conclusion:
+        rows = evidence.of()
+        lost = paired_difference(rows["clean_correct"], rows["correct"], rows["cluster"].fill_null(rows["sample"]))
+        findings = [
+            muroan.Finding(
+                probe=self.name, metric="accuracy_lost", title="Accuracy lost to a change of brightness", estimate=lost
+            )
+        ]
+        for condition in evidence.conditions():
+            some = evidence.of(condition=condition)
+            estimate = proportion(some["correct"], clusters(some))
+            findings.append(
+                muroan.Finding(
+                    probe=self.name,
+                    metric="accuracy",
+                    title=f"Accuracy, {condition}",
+                    estimate=estimate,
+                    condition=condition,
+                    judged=False,
+                )
+            )
+        bars = [Bar(label=str(f.condition), estimate=f.estimate) for f in findings[1:] if f.estimate]
+        chart = BarChart(title="Accuracy by shift", y_label="accuracy", bars=bars, y_range=(0, 1))
+        return Conclusion(findings=findings, charts=[chart])

@@ -1,0 +1,67 @@
+"""Conformance checks: does a probe, attack, explainer, model or data set keep the promises of its kind?
+
+Muroan runs these on everything registered; run them on your own:
+
+    import pytest
+    from muroan import checks
+
+    @pytest.mark.parametrize("check", checks.of(MyProbe()), ids=str)
+    def test_contract(check):
+        check()
+
+A check raises `AssertionError` saying which promise is broken. What needs a fault to be found or a twin to be left in
+peace takes them as arguments: see `alarms_on` and `false_alarms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from muroan.checks.alarms import alarms_on, false_alarms
+from muroan.checks.bed import PlantedModel, planted
+
+__all__ = ["Check", "PlantedModel", "alarms_on", "false_alarms", "of", "planted"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise of one thing; call it to test it."""
+
+    name: str
+    subject: Any
+    test: Callable[[Any], None]
+
+    def __call__(self) -> None:
+        self.test(self.subject)
+
+    def __str__(self) -> str:
+        return f"{getattr(self.subject, 'name', type(self.subject).__name__)}-{self.name}"
+
+
+def of(subject: Any) -> list[Check]:
+    """All checks that apply to a probe, attack, explainer, model or data set (an instance)."""
+    return [Check(name, subject, test) for name, test in _tests(subject)]
+
+
+def _tests(subject: Any) -> Iterator[tuple[str, Callable[[Any], None]]]:
+    from muroan.attack import Attack
+    from muroan.checks import attacks, datasets, explainers, models, probes
+    from muroan.dataset import Dataset
+    from muroan.explainer import Explainer
+    from muroan.model import Model
+    from muroan.probe import Probe
+
+    for kind, module in (
+        (Probe, probes),
+        (Attack, attacks),
+        (Explainer, explainers),
+        (Model, models),
+        (Dataset, datasets),
+    ):
+        if isinstance(subject, kind):
+            for test in module.CHECKS:
+                yield test.__name__, test
+            return
+    raise TypeError(f"{type(subject).__name__} is no probe, attack, explainer, model or data set")

@@ -1,0 +1,121 @@
+"""A small world whose truth is known: data of three modalities, and a model that reads them as they were made.
+
+Each sample has a picture whose left half is bright or dark (a), a sentence that holds the word "warm" or "cold" (b),
+and a row of a table (c, weak). The label is whether a and b agree: neither alone says anything, so the model has to
+combine them. Everything is seeded and vectorised, and nothing is trained: it takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muroan.data.memory import InMemory
+from muroan.dataset import Splits
+from muroan.modality import Image, Tabular, Text, Value
+from muroan.model import Capability, Code, Embedded, Model
+
+SIDE = 16
+WORDS = ("the", "day", "was", "very", "long", "and", "quiet")
+VOCABULARY = ("", *WORDS, "warm", "cold")
+MODALITIES = {
+    "image": Image(size=(SIDE, SIDE)),
+    "text": Text(lexicon=(("warm", ("hot",)), ("cold", ("chilly",)), ("day", ("night",)))),
+    "table": Tabular(columns=("c", "noise"), fill=(0.0, 0.0)),
+}
+
+
+class PlantedModel(Model):
+    """Reads the world as it was made: logit of "agree" = sharp · (image · text) + weak · table.
+
+    sharp: how sure it is. noise: how much of its score is a fixed function of the picture's pixels that has nothing to
+    do with the label, so that it errs now and then. seed: another model of the same kind.
+    """
+
+    name = "planted"
+    modalities = tuple(MODALITIES)
+    classes = ("differ", "agree")
+    capabilities = frozenset({Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.EMBEDDINGS})
+
+    def __init__(self, *, sharp: float = 4.0, noise: float = 1.0, seed: int = 0) -> None:
+        self.sharp, self.noise, self.seed = sharp, noise, seed
+        generator = torch.Generator().manual_seed(seed)
+        self._pixels = torch.randn(3 * SIDE * SIDE, generator=generator) / SIDE
+        vectors = torch.zeros(len(VOCABULARY), 4)
+        vectors[VOCABULARY.index("warm"), 0], vectors[VOCABULARY.index("cold"), 0] = 1.0, -1.0
+        vectors[1:, 1:] = 0.05 * torch.randn(len(VOCABULARY) - 1, 3, generator=generator)
+        self._words = vectors
+
+    def encode(self, modality: str, values: Value) -> Code:
+        if modality == "text":
+            return self.encode_embedded(modality, self.embed(modality, values))
+        if modality == "table":
+            return values[:, :1].tanh()
+        half = values[..., : SIDE // 2].mean(dim=(1, 2, 3))
+        ripple = (values - 0.5).flatten(1) @ self._pixels
+        return torch.stack([4.0 * (half - 0.5), ripple], dim=1)
+
+    def embed(self, modality: str, values: Sequence[str]) -> Embedded:
+        rows = [[VOCABULARY.index(w) if w in VOCABULARY else 0 for w in t.split()] for t in values]
+        longest = max([1, *map(len, rows)])
+        index = torch.tensor([r + [0] * (longest - len(r)) for r in rows], dtype=torch.long).view(-1, longest)
+        mask = torch.tensor([[k < len(r) for k in range(longest)] for r in rows]).view(-1, longest)
+        words = torch.arange(longest).expand(len(rows), -1)
+        return Embedded(self._words[index], mask, torch.where(mask, words, -1))
+
+    def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
+        return (embedded.vectors * embedded.mask[..., None]).sum(dim=1).tanh()
+
+    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        image, text, table = codes["image"], codes["text"], codes["table"]
+        return torch.cat([image[:, :1] * text[:, :1], image[:, 1:], table], dim=1)
+
+    def decide(self, fused: Tensor) -> Tensor:
+        score = self.sharp * fused[:, 0] + self.noise * fused[:, 1] + 0.5 * fused[:, 2]
+        return torch.stack([-score, score], dim=1)
+
+    def fingerprint(self) -> str:
+        return f"planted:{self.sharp}:{self.noise}:{self.seed}"
+
+
+def _world(name: str, n: int, seed: int) -> InMemory:
+    rng = np.random.default_rng([seed, *name.encode()])
+    pictures = n // 2
+    a = rng.integers(0, 2, pictures)
+    image = rng.uniform(0.3, 0.7, (pictures, 3, SIDE, SIDE)).astype(np.float32)
+    image[..., : SIDE // 2] += np.where(a, 0.25, -0.25)[:, None, None, None].astype(np.float32)
+    key = np.arange(n) % pictures
+    b = rng.integers(0, 2, n)
+    texts = []
+    for cue in b:
+        words = list(rng.choice(WORDS, size=rng.integers(3, 7)))
+        words.insert(int(rng.integers(0, len(words) + 1)), "warm" if cue else "cold")
+        texts.append(" ".join(words))
+    y = (a[key] == b).astype(int)
+    table = np.stack([rng.normal(0.3 * (2 * y - 1), 1.0), rng.normal(0, 1, n)], axis=1).astype(np.float32)
+    order = np.argsort(key, kind="stable")
+    return InMemory(
+        {
+            "image": torch.from_numpy(image.clip(0, 1))[torch.from_numpy(key[order])],
+            "text": [texts[i] for i in order],
+            "table": table[order],
+        },
+        targets=y[order],
+        modalities=MODALITIES,
+        classes=PlantedModel.classes,
+        groups={"site": [("north", "south")[i % 2] for i in order]},
+        clusters=[f"{name}-{key[i]}" for i in order],
+        keys={"image": key[order].tolist()},
+        ids=[f"{name}-{i}" for i in order],
+        name=f"planted ({name})",
+    )
+
+
+@cache
+def planted(n: int = 160, seed: int = 0) -> Splits:
+    """Audited, reference and members of the world, n samples each, two a picture, all of one distribution."""
+    return Splits(*(_world(name, n, seed) for name in ("audited", "reference", "members")))

@@ -1,0 +1,73 @@
+"""The promises of an explainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from muroan.checks.bed import MODALITIES, PlantedModel, planted
+from muroan.clean import Clean
+from muroan.explainer import Attribution, Explainer
+from muroan.meter import Metered
+from muroan.model import Code, Model
+
+
+class _Deaf(PlantedModel):
+    """Never looks at its table."""
+
+    name = "deaf to the table"
+
+    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        return super().fuse({**codes, "table": torch.zeros_like(codes["table"])}, present)
+
+
+def _explained(explainer: Explainer, model: Model, index: list[int] | None = None) -> Attribution:
+    batch = planted().audited.load(index or range(16)).batch
+    assert batch is not None
+    return explainer.explain(Clean.observe(Metered(model, MODALITIES), batch))
+
+
+def _flat(found: Attribution) -> Tensor:
+    parts = [v.flatten(1) for v in found.modalities.values() if v.ndim > 1]
+    parts += [v[:, None] for v in found.modalities.values() if v.ndim == 1]
+    parts += [values for _, values in found.parts.values()]
+    return torch.cat([p.double() for p in parts], dim=1)
+
+
+def an_ignored_modality_gets_zero(explainer: Explainer) -> None:
+    found = _explained(explainer, _Deaf())
+    for what, values in (
+        ("modality", found.modalities.get("table")),
+        ("parts", found.parts["table"][1] if "table" in found.parts else None),
+    ):
+        if values is not None:
+            assert values.abs().max() < 1e-6, f"{what}: an ignored table gets {values.abs().max():.2g}"
+
+
+def another_model_another_explanation(explainer: Explainer) -> None:
+    a, b = _flat(_explained(explainer, PlantedModel())), _flat(_explained(explainer, PlantedModel(sharp=1.0, seed=5)))
+    assert a.shape == b.shape, "the shape depends on the model's weights"
+    assert (a - b).abs().max() > 1e-3, "another model gets the same explanation"
+
+
+def alone_as_in_a_batch(explainer: Explainer) -> None:
+    together = _flat(_explained(explainer, PlantedModel()))
+    alone = _flat(_explained(explainer, PlantedModel(), [5]))[0]
+    kept = together[5][: len(alone)] if len(alone) <= together.shape[1] else together[5]
+    a, b = kept[kept.abs() > 1e-9], alone[alone.abs() > 1e-9]
+    assert a.shape == b.shape, "the explanation depends on the batch"
+    assert torch.allclose(a, b, atol=1e-4), "the explanation depends on the batch"
+
+
+def same_explanation_twice(explainer: Explainer) -> None:
+    assert torch.equal(_flat(_explained(explainer, PlantedModel())), _flat(_explained(explainer, PlantedModel())))
+
+
+CHECKS: tuple[Callable[[Explainer], None], ...] = (
+    an_ignored_modality_gets_zero,
+    another_model_another_explanation,
+    alone_as_in_a_batch,
+    same_explanation_twice,
+)
