@@ -80,12 +80,13 @@ class Clean:
 
         Where one neutral value serves all samples (a mean colour, the empty text) it is encoded once.
         """
-        values = self.model.modalities[modality].neutral(self.batch.inputs[modality])
-        n = len(self)
+        # Of distinct values alone: erasing every row of a batch of pictures takes longer than encoding them.
+        distinct, own = self.batch.unique(modality)
+        values = self.model.modalities[modality].neutral(distinct)
         alike = (values == values[:1]).all() if isinstance(values, Tensor) else len(set(values)) == 1
-        if n and bool(alike):
-            return self.model.encode(modality, take(values, [0])), torch.zeros(n, dtype=torch.long)
-        return self.model.encode(modality, values), torch.arange(n)
+        if len(self) and bool(alike):
+            return self.model.encode(modality, take(values, [0])), torch.zeros_like(own)
+        return self.model.encode(modality, values), own
 
     def without(self, *missing: str) -> Tensor:
         """Logits [N, K] with these modalities missing, from codes alone: neutral input, `present` false."""
