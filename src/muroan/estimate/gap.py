@@ -95,9 +95,7 @@ class _Sides:
         correction = np.sqrt(clusters / (clusters - 1))
         raw = (residuals * correction).T @ (residuals * correction)
         self.rate = bool(((sums >= 0) & (sums <= sizes)).all())
-        self.degrees = np.array(
-            [max(1.0, effective_number(s[p]) - 1) for s, p in zip(sizes.T, present.T, strict=True)]
-        )
+        self.degrees = np.array([max(1.0, effective_number(s[p]) - 1) for s, p in zip(sizes.T, present.T, strict=True)])
         self.trivial = bool((sizes <= 1).all())
         # Sums that are whole numbers are taken for counts of hits, whose design effect is at least 1.
         least = 1.0 if bool((sums == np.round(sums)).all()) else 0.0
@@ -128,15 +126,13 @@ class _Sides:
             half = np.sqrt(np.maximum(np.diag(scaled)[i] + np.diag(scaled)[j] - 2 * scaled[i, j], 0.0))
             d = self.value[i] - self.value[j]
             return d - half, d + half
-        bounds = [
-            (float(v), *wilson(float(v), float(n / e), float(z)))
-            for v, n, e, z in zip(self.value, self.counts, self.effects, widths, strict=True)
-        ]
-        pairs = [
-            recovered(bounds[a], bounds[b], float(self.covariance[a, b] / (sd[a] * sd[b])))
-            for a, b in zip(i, j, strict=True)
-        ]
-        return np.array([p[1] for p in pairs]), np.array([p[2] for p in pairs])
+        effective = self.counts / self.effects
+        low, high = np.array(
+            [wilson(float(v), float(n), float(z)) for v, n, z in zip(self.value, effective, widths, strict=True)]
+        ).T
+        correlation = self.covariance[i, j] / (sd[i] * sd[j])
+        first, second = (self.value[i], low[i], high[i]), (self.value[j], low[j], high[j])
+        return recovered(first, second, correlation)[1:]
 
 
 def _largest(covariance: Floats, i: Any, j: Any, *, level: float, draws: int, seed: int) -> float:
@@ -149,7 +145,5 @@ def _largest(covariance: Floats, i: Any, j: Any, *, level: float, draws: int, se
     step = max(1, _CHUNK // len(i))
     for start in range(0, draws, step):
         part = errors[start : start + step]
-        worst[start : start + step] = (np.abs(part[:, i] - part[:, j]) / np.where(se > 0, se, math.inf)).max(
-            axis=1
-        )
+        worst[start : start + step] = (np.abs(part[:, i] - part[:, j]) / np.where(se > 0, se, math.inf)).max(axis=1)
     return float(np.quantile(worst, level))

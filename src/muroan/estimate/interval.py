@@ -17,9 +17,7 @@ def _json(bound: float) -> float | Literal["Infinity", "-Infinity"]:
 
 
 # JSON has no infinite numbers; these words are what JavaScript's Number() and pydantic read back as infinite.
-Bound = Annotated[
-    float, pydantic.PlainSerializer(_json, float | Literal["Infinity", "-Infinity"], when_used="json")
-]
+Bound = Annotated[float, pydantic.PlainSerializer(_json, float | Literal["Infinity", "-Infinity"], when_used="json")]
 
 
 class Estimate(pydantic.BaseModel, frozen=True):

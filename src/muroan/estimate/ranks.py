@@ -20,10 +20,18 @@ def placements(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
 
     Ties count half. Both have the AUC as their mean.
     """
-    low, high = np.sort(negative), np.sort(positive)
-    below = np.searchsorted(low, positive, "left") + np.searchsorted(low, positive, "right")
-    under = np.searchsorted(high, negative, "left") + np.searchsorted(high, negative, "right")
+    below, under = _twice_below(positive, negative), _twice_below(negative, positive)
     return below / (2 * len(negative)), 1 - under / (2 * len(positive))
+
+
+def _twice_below(values: Floats, others: Floats) -> Floats:
+    """For each value twice the number of others below it, plus those equal to it."""
+    # Looking up sorted values in sorted others is several times faster than in their own order.
+    order, ordered = np.argsort(values), np.sort(others)
+    queries = values[order]
+    counts = np.empty(len(values))
+    counts[order] = np.searchsorted(ordered, queries, "left") + np.searchsorted(ordered, queries, "right")
+    return counts
 
 
 def auc(
@@ -45,12 +53,10 @@ def auc(
     """
     pos, neg = numbers(positive_scores, what="positive scores"), numbers(negative_scores, what="negative scores")
     placed = placements(pos, neg)
-    value = float(placed[0].mean())
     spread = _spread([placed], clusters_pos, clusters_neg)
-    t = student(spread.degrees, level)
-    low, high = auc_bounds(value, float(spread.covariance[0, 0]), len(pos), len(neg), spread.smaller, t)
+    value, low, high = spread.interval(0, float(placed[0].mean()), level)
     method = "DeLong score" if spread.clusters is None else "DeLong score, cluster-robust"
-    n = len(pos) + len(neg)
+    n = spread.m + spread.n
     return around(value, low, high, level=level, n=n, method=method, clusters=spread.clusters)
 
 
@@ -75,23 +81,39 @@ def auc_difference(
     ]
     if len({(len(p), len(q)) for p, q in pairs}) != 1:
         raise ValueError("a paired difference needs both scores of the same samples")
-    a, b = (auc(p, q, clusters_pos, clusters_neg, level=level) for p, q in pairs)
-    covariance = _spread([placements(p, q) for p, q in pairs], clusters_pos, clusters_neg).covariance
-    scale = math.sqrt(covariance[0, 0] * covariance[1, 1])
-    rho = float(covariance[0, 1]) / scale if math.isfinite(scale) and scale > 0 else 0.0
-    value, low, high = recovered((a.value, a.low, a.high), (b.value, b.low, b.high), min(max(rho, -1.0), 1.0))
-    method = "paired DeLong score" if a.clusters is None else "paired DeLong score, cluster-robust"
-    return around(value, max(-1.0, low), min(1.0, high), level=level, n=a.n, method=method, clusters=a.clusters)
+    placed = [placements(p, q) for p, q in pairs]
+    spread = _spread(placed, clusters_pos, clusters_neg)
+    a, b = (spread.interval(k, float(above.mean()), level) for k, (above, _) in enumerate(placed))
+    scale = math.sqrt(spread.covariance[0, 0] * spread.covariance[1, 1])
+    rho = float(spread.covariance[0, 1]) / scale if math.isfinite(scale) and scale > 0 else 0.0
+    value, low, high = recovered(a, b, min(max(rho, -1.0), 1.0))
+    method = "paired DeLong score" if spread.clusters is None else "paired DeLong score, cluster-robust"
+    return around(
+        value,
+        max(-1.0, low),
+        min(1.0, high),
+        level=level,
+        n=spread.m + spread.n,
+        method=method,
+        clusters=spread.clusters,
+    )
 
 
 @dataclass(frozen=True)
 class _Spread:
-    """Covariance [K, K] of K AUCs on the same samples, and what a t quantile and a worst case need."""
+    """Covariance [K, K] of K AUCs on the same m + n samples, its degrees of freedom [K]; clusters, if any."""
 
     covariance: Floats
-    degrees: float
+    degrees: Floats
+    m: int
+    n: int
     smaller: float
     clusters: int | None
+
+    def interval(self, k: int, value: float, level: float) -> tuple[float, float, float]:
+        """Value, low and high of one of them."""
+        t, variance = student(float(self.degrees[k]), level), float(self.covariance[k, k])
+        return value, *auc_bounds(value, variance, self.m, self.n, self.smaller, t)
 
 
 def _spread(placed: list[tuple[Floats, Floats]], clusters_pos: Clusters, clusters_neg: Clusters) -> _Spread:
@@ -114,16 +136,17 @@ def _spread(placed: list[tuple[Floats, Floats]], clusters_pos: Clusters, cluster
         cross = left.T @ right * total / max(total - 1, 1)
     smaller = min(effective_number(side.sizes) for side in sides)
     if min(side.count for side in sides) < 2:
-        return _Spread(np.full((k, k), np.inf), 0.0, smaller, total)
+        return _Spread(np.full((k, k), np.inf), np.zeros(k), m, n, smaller, total)
     parts = []
     for side, values in zip(sides, (pos, neg), strict=True):
         sums = np.stack([side.totals(column) for column in values.T], axis=1) / len(values)
         parts.append(sums.T @ sums * side.count / (side.count - 1))
     # Satterthwaite: each side's variance has its own degrees of freedom.
-    traces = [float(np.trace(part)) for part in parts]
-    doubt = sum(v**2 / side.degrees for v, side in zip(traces, sides, strict=True))
-    degrees = sum(traces) ** 2 / doubt if doubt > 0 else min(side.degrees for side in sides)
-    return _Spread(parts[0] + parts[1] + cross + cross.T, degrees, smaller, total)
+    own = np.stack([np.diag(part) for part in parts])
+    doubt = sum(v**2 / side.degrees for v, side in zip(own, sides, strict=True))
+    least = min(side.degrees for side in sides)
+    degrees = np.where(doubt > 0, own.sum(axis=0) ** 2 / np.where(doubt > 0, doubt, 1.0), least)
+    return _Spread(parts[0] + parts[1] + cross + cross.T, degrees, m, n, smaller, total)
 
 
 def quantile(values: ArrayLike | Any, q: float, clusters: Clusters = None, *, level: float = 0.95) -> Estimate:

@@ -165,9 +165,7 @@ def by_group(
     of = proportion if is_binary(x) else mean
     members = {str(name): names == name for name in np.unique(names) if str(name) != ""}
     parts = None if clusters is None else labels(clusters)
-    return {
-        name: of(x[rows], None if parts is None else parts[rows], level=level) for name, rows in members.items()
-    }
+    return {name: of(x[rows], None if parts is None else parts[rows], level=level) for name, rows in members.items()}
 
 
 def _covariance(x: Floats, y: Floats, clusters_x: Clusters, clusters_y: Clusters) -> tuple[float, int]:

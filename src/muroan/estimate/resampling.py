@@ -47,9 +47,7 @@ def resampled(totals: ArrayLike | Any, *, draws: int, seed: int) -> Floats:
     for start in range(0, draws, size):
         b = min(size, draws - start)
         weights = (
-            rng.multinomial(len(array), counts / len(array), size=b)
-            if by_cell
-            else _times_drawn(rng, len(array), b)
+            rng.multinomial(len(array), counts / len(array), size=b) if by_cell else _times_drawn(rng, len(array), b)
         )
         parts.append(weights.astype(np.float64) @ rows)
     return np.concatenate(parts).reshape(draws, *array.shape[1:])
@@ -77,7 +75,10 @@ def bootstrap_draws(
     """
     array = as_totals(totals)
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = np.asarray(statistic(array.sum(axis=0)[None]), dtype=np.float64)[0]
+        # Summed in sorted order, so that not even rounding depends on the order of the clusters.
+        rows, counts = _cells(array.reshape(len(array), -1))
+        whole = (counts[:, None] * rows).sum(axis=0).reshape(1, *array.shape[1:])
+        value = np.asarray(statistic(whole), dtype=np.float64)[0]
         drawn = np.asarray(statistic(resampled(array, draws=draws, seed=seed)), dtype=np.float64)
     return value, drawn
 

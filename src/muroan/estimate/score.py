@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 from scipy.special import ndtri, owens_t
+
+# Value, low and high of one side of a difference: numbers, or arrays of many.
+Side = tuple[Any, Any, Any]
 
 # Halvings of a search between the value and the end of the scale: the result is exact to a double.
 _HALVINGS = 54
@@ -88,13 +93,12 @@ def auc_bounds(area: float, variance: float, m: int, n: int, smaller: float, t: 
     return _furthest(contradicted, area, 0.0), _furthest(contradicted, area, 1.0)
 
 
-def recovered(
-    first: tuple[float, float, float], second: tuple[float, float, float], correlation: float = 0.0
-) -> tuple[float, float, float]:
+def recovered(first: Side, second: Side, correlation: Any = 0.0) -> Side:
     """Value, low and high of a difference from (value, low, high) of its two sides and their correlation.
 
     The "method of variance estimates recovery" (Zou and Donner 2008); for shares with Wilson's intervals it
-    is Newcombe's method 10 (1998). The sides' distances to their bounds stand in for standard errors.
+    is Newcombe's method 10 (1998). The sides' distances to their bounds stand in for standard errors. Numbers or
+    arrays.
     """
     (a, a_low, a_high), (b, b_low, b_high) = first, second
     value = a - b
@@ -103,8 +107,8 @@ def recovered(
     return value, low, high
 
 
-def _joint(x: float, y: float, correlation: float) -> float:
-    return math.sqrt(max(0.0, x * x + y * y - 2 * correlation * x * y))
+def _joint(x: Any, y: Any, correlation: Any) -> Any:
+    return np.sqrt(np.maximum(0.0, x * x + y * y - 2 * correlation * x * y))
 
 
 def _furthest(contradicted: Callable[[float], bool], start: float, end: float) -> float:
