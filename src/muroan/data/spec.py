@@ -6,7 +6,7 @@ Each kind of input says which cells it takes, which modality it is, and how one 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -71,14 +71,16 @@ class Input(_Strict):
     def read(self, cells: Mapping[str, Any], root: Root) -> tuple[Any, int | None]:
         """One row's raw value and its key (see `Batch.keys`); (None, None) where there is none."""
 
-    def file_names(self, cells: pl.Series) -> Sequence[str]:
-        """Which of a column's distinct cells name files."""
-        return ()
+    @property
+    def names_files(self) -> bool:
+        """Whether cells that are text are names of files."""
+        return False
 
 
 class _FileInput(Input):
-    def file_names(self, cells: pl.Series) -> Sequence[str]:
-        return cells.drop_nulls().to_list() if cells.dtype == pl.String else ()
+    @property
+    def names_files(self) -> bool:
+        return True
 
 
 def _key(what: str, value: object) -> int:
@@ -159,8 +161,9 @@ class TextInput(Input):
         text = read_text(root.file(cell)) if self.file else cell
         return text, _key("text", text)
 
-    def file_names(self, cells: pl.Series) -> Sequence[str]:
-        return cells.drop_nulls().to_list() if self.file else ()
+    @property
+    def names_files(self) -> bool:
+        return self.file
 
 
 class AudioInput(_FileInput):

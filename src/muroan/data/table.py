@@ -109,12 +109,11 @@ class Table(Dataset):
         """
         digest = hashlib.blake2b(self._file.digest().encode(), digest_size=12)
         digest.update(self.spec.model_dump_json(exclude={"root"}).encode())
-        for spec in self.spec.inputs.values():
-            for column in spec.used:
-                if self._file.types[column] == pl.String:
-                    cells = self._file.read([column])[column].unique().sort()
-                    sizes = [self._size(n) for n in spec.file_names(cells)]
-                    digest.update(repr(sizes).encode())
+        files = sorted({c for i in self.spec.inputs.values() if i.names_files for c in i.used})
+        for column in files:
+            if self._file.types[column] == pl.String:
+                names = self._file.read([column])[column].drop_nulls().unique().sort()
+                digest.update(repr([self._size(n) for n in names]).encode())
         return f"{super().fingerprint()}:{digest.hexdigest()}"
 
     def _size(self, name: str) -> int:
@@ -224,8 +223,9 @@ def _means(file: TableFile, name: str, spec: Input) -> dict[str, float]:
     if not isinstance(spec, TabularInput):
         return {}
     means = {}
+    table = file.read(spec.used)
     for column in spec.used:
-        cells = file.read([column])[column].drop_nulls()
+        cells = table[column].drop_nulls()
         numbers = cells.cast(pl.Float64, strict=False).drop_nulls()
         if len(cells) and not len(numbers):
             raise AskedWrongly(

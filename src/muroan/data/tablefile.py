@@ -31,13 +31,16 @@ class TableFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = _existing(Path(path))
+        if self.path.stat().st_size == 0:
+            raise AskedWrongly(f"{self.path} is empty; give a table that has rows")
         try:
             self.types = self._scan().collect_schema()
-            self.height = int(self._scan().select(pl.len()).collect().item())
-        except pl.exceptions.NoDataError as error:
-            raise AskedWrongly(f"{self.path} is empty; a table has a line that names its columns") from error
+            self.height = int(self._scan().select(pl.len()).collect(engine="streaming").item())
         except _FAILURES as error:
             raise self._unreadable(error) from error
+        twice = [c for c in self.types if f"{c}_duplicated_0" in self.types]  # how the reader tells them apart
+        if twice:
+            raise AskedWrongly(f"{self.path} has two columns {twice[0]!r}; rename one")
         if self.height == 0:
             raise AskedWrongly(f"{self.path} has no rows; give a table that has some")
 
@@ -49,7 +52,9 @@ class TableFile:
     def _scan(self) -> pl.LazyFrame:
         suffix, path = self.path.suffix.lower(), self.path.absolute()  # absolute: never taken for an address
         if suffix == ".csv":
-            return pl.scan_csv(path, infer_schema=False, glob=False)
+            # An empty line is no row. That this looks at all columns matters: only then is a line with too many
+            # cells noticed, and a comma too many would move cells to where they mean something else.
+            return pl.scan_csv(path, infer_schema=False, glob=False).filter(pl.any_horizontal(pl.all().is_not_null()))
         if suffix == ".jsonl":
             return pl.scan_ndjson(path, infer_schema_length=None)
         scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
@@ -59,7 +64,7 @@ class TableFile:
     def _unreadable(self, error: BaseException) -> AskedWrongly:
         hint = "; save it as UTF-8" if "utf-8" in str(error).lower() or "utf8" in str(error).lower() else ""
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return AskedWrongly(f"{self.path} cannot be read as a {self.path.suffix} table: {shown(reason, 200)}{hint}")
+        return AskedWrongly(f"{self.path} is not readable as {self.path.suffix}: {shown(reason, 200)}{hint}")
 
     def read(self, columns: Sequence[str], start: int = 0, rows: int | None = None) -> pl.DataFrame:
         """These columns of some rows, of all by default."""
@@ -101,7 +106,7 @@ def _plain(cell: Any) -> Any:
 def _existing(path: Path) -> Path:
     known = ", ".join(SUFFIXES)
     if path.suffix.lower() not in SUFFIXES:
-        raise AskedWrongly(f"{path} has the ending {path.suffix!r}; tables are {known}, so save it as one of these")
+        raise AskedWrongly(f"{path} has the ending {path.suffix!r}; tables are {known}: save it as one of these")
     if path.is_dir():
         raise AskedWrongly(f"{path} is a directory; give a table ({known})")
     if not path.exists():
