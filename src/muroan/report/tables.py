@@ -1,0 +1,63 @@
+"""Matrices and tables as HTML: words and numbers stay text, so that they can be read aloud, searched, copied."""
+
+from __future__ import annotations
+
+import math
+
+from markupsafe import Markup
+
+from muroan.finding import MatrixChart, TableChart
+from muroan.report.figures import count, trimmed
+from muroan.report.svg import finite, tag
+from muroan.report.text import one_line
+
+SIDE, ROWS = 30, 40
+"""Most rows or columns of a matrix, and rows of a table, that are shown."""
+SHADES = 6
+
+
+def shade(value: float, low: float, high: float, better: str) -> int:
+    """How dark a cell is, 0 (as good as it gets) to SHADES (as bad as it gets)."""
+    if not high > low:
+        return 0
+    share = min(max((value - low) / (high - low), 0.0), 1.0)
+    return round((share if better == "lower" else 1 - share) * SHADES)
+
+
+def matrix(chart: MatrixChart) -> Markup:
+    """A coloured matrix, darker where it is worse; every cell also says its value."""
+    columns, rows = chart.columns[:SIDE], chart.rows[:SIDE]
+    values = [row[: len(columns)] for row in chart.values[: len(rows)]]
+    known = finite([v for row in values for v in row])
+    low, high = chart.value_range or (min(known, default=0.0), max(known, default=0.0))
+    head = tag("tr", tag("td"), *(tag("th", _cell_name(c), scope="col") for c in columns))
+    body = [
+        tag("tr", tag("th", _cell_name(name), scope="row"), *(_cell(v, low, high, chart.better) for v in row))
+        for name, row in zip(rows, values, strict=False)
+    ]
+    return tag("table", tag("thead", head), tag("tbody", *body), class_="matrix")
+
+
+def _cell_name(name: str) -> Markup:
+    return tag("bdi", one_line(name, 80))
+
+
+def _cell(value: float | None, low: float, high: float, better: str) -> Markup:
+    if value is None or math.isnan(value):
+        return tag("td", "–", class_="none")
+    return tag("td", trimmed(float(f"{value:.3g}")), class_=f"h{shade(value, low, high, better)}")
+
+
+def table(chart: TableChart) -> Markup:
+    """Words and numbers; numbers are aligned right."""
+    head = tag("tr", *(tag("th", _cell_name(c), scope="col") for c in chart.columns[:SIDE]))
+    body = [tag("tr", *(_entry(v) for v in row[:SIDE])) for row in chart.rows[:ROWS]]
+    return tag("table", tag("thead", head), tag("tbody", *body), class_="plain")
+
+
+def _entry(value: str | float | None) -> Markup:
+    if value is None:
+        return tag("td", "–", class_="none")
+    if isinstance(value, str):
+        return tag("td", tag("bdi", one_line(value, 300)))
+    return tag("td", count(value) if isinstance(value, int) else trimmed(value), class_="number")
