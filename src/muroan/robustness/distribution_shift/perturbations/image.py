@@ -282,12 +282,16 @@ def elastic(x: Tensor, level: tuple[float, float, float], draws: Draws, modality
 
 @lru_cache(maxsize=32)
 def _boxes(size: int, level: float) -> NDArray[np.float64]:
-    """A line averaged over int(level · size) equal boxes and drawn at full size again, as a matrix."""
+    """A line averaged over int(level · size) boxes and drawn at full size again, as a matrix.
+
+    A pixel belongs to the box that its middle lies in, as in Pillow's box filter.
+    """
     few = max(1, int(size * level))
-    edge = np.arange(few + 1) * size / few
-    pixel = np.arange(size)
-    overlap = np.minimum(edge[1:, None], pixel + 1) - np.maximum(edge[:-1, None], pixel)
-    return np.asarray((np.clip(overlap, 0, None) * few / size)[((pixel + 0.5) * few / size).astype(int)])
+    middle = (np.arange(few)[:, None] + 0.5) * size / few
+    away = (np.arange(size)[None, :] + 0.5 - middle) * few / size
+    inside = ((away > -0.5) & (away <= 0.5)).astype(np.float64)
+    averages = inside / inside.sum(axis=1, keepdims=True)
+    return np.asarray(averages[((np.arange(size) + 0.5) * few / size).astype(int)])
 
 
 def pixelate(x: Tensor, level: float, draws: Draws, modality: Modality, scale: float) -> Tensor:
