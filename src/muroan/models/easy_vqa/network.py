@@ -1,8 +1,8 @@
 """The network of the shipped model: two small encoders, a product of their codes, a linear head.
 
-The product is what makes it multimodal: with a sum of the two codes the answer to "is there a red shape?" could
-not depend on the colour of the picture's shape only when the question names it. No layer looks across rows or
-behaves differently in training, so a row's scores do not depend on what it is batched with.
+The product is what makes it multimodal: were the codes added, every picture would move the answers to all
+questions in the same way. No layer looks across rows or behaves differently in training, so a row's scores do
+not depend on what it is batched with.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-UNKNOWN = "[unk]"
 PADDING, UNKNOWN_INDEX = 0, 1
-"""Rows of the word table that are no words; the vocabulary starts after them."""
+"""Rows of the word table for padding and for words outside the vocabulary, which starts after them."""
 
 CODE = 48
 """Numbers in the code of a picture, of a question, and of both fused."""
@@ -30,6 +29,11 @@ def word_of(token: str) -> str:
 def build_vocabulary(questions: Sequence[str]) -> tuple[str, ...]:
     """The distinct words of questions, in alphabetical order."""
     return tuple(sorted({word_of(t) for q in set(questions) for t in q.split()} - {""}))
+
+
+def word_index(vocabulary: Sequence[str]) -> dict[str, int]:
+    """Word -> its row of the word table."""
+    return {word: row for row, word in enumerate(vocabulary, start=UNKNOWN_INDEX + 1)}
 
 
 def tokenise(questions: Sequence[str], index: Mapping[str, int]) -> tuple[Tensor, Tensor]:
@@ -53,7 +57,8 @@ class Network(nn.Module):
 
     def __init__(self, vocabulary: int, classes: int) -> None:
         super().__init__()
-        # A near-white picture leaves rectified units dead or saturated unless the mean picture is taken off.
+        # Pictures are mostly near-white: with the mean picture left in, the picture's code hardly varies and the
+        # network learns to answer from the question alone.
         self.register_buffer("mean", torch.zeros(3, 32, 32))
         self.convolutions = nn.ModuleList(
             [
@@ -64,8 +69,8 @@ class Network(nn.Module):
         )
         self.image = nn.Linear(32 * 4 * 4, CODE)
         self.words = nn.Embedding(vocabulary + 2, 24, padding_idx=PADDING)
-        self.neighbours = nn.Conv1d(24, 48, 3, padding=1)
-        self.question = nn.Linear(48, CODE)
+        self.hidden = nn.Linear(24, 64)
+        self.question = nn.Linear(64, CODE)
         self.head = nn.Linear(CODE, classes)
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -90,18 +95,17 @@ class Network(nn.Module):
         return code
 
     def encode_words(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Word vectors [N, T, 24] (zero at padding), mask [N, T] -> codes [N, CODE].
+        """Word vectors [N, T, 24], mask [N, T] true at words -> codes [N, CODE].
 
-        Each word is seen with its neighbours, then words are averaged. No words give the code of a zero average.
+        Words are added up, so their order does not matter; no words give the code of a zero sum. The hidden
+        layer is needed: "not" turns the answer round for every colour and shape, which no sum can express.
         """
-        kept = mask[..., None].to(vectors.dtype)
-        x = functional.relu(self.neighbours((vectors * kept).transpose(1, 2))).transpose(1, 2)
-        average = (x * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1.0)
-        code: Tensor = self.question(average)
+        total = (vectors * mask[..., None].to(vectors.dtype)).sum(dim=1)
+        code: Tensor = self.question(functional.relu(self.hidden(total)))
         return code
 
     def fuse(self, image: Tensor, question: Tensor) -> Tensor:
-        """Codes [N, CODE] twice -> their product [N, CODE]."""
+        """Codes [N, CODE] of both -> their product [N, CODE]."""
         return image * question
 
     def decide(self, fused: Tensor) -> Tensor:
