@@ -406,6 +406,11 @@ class TestDecisions:
             z2 = 1.959964**2
             assert (n * (0.98 - 0.95) ** 2 > z2 * 0.95 * 0.05) == clear
 
+    def test_a_bound_cut_off_at_the_limit_is_not_taken_for_near(self) -> None:
+        gap = Estimate(value=0.01, low=0.0, high=0.09, n=900, method="max-t over pairs of groups")
+        assert p_value(gap, 0) > 0.8
+        assert more_samples(gap, 0) == pytest.approx(900 * 63, rel=0.01)
+
     def test_more_samples_of_a_mean(self) -> None:
         x = np.tile([0.0, 1.0, 2.0, 5.0], 10)
         more = more_samples(mean(x), 1.7)

@@ -20,6 +20,10 @@ def _json(bound: float) -> float | Literal["Infinity", "-Infinity"]:
 Bound = Annotated[float, pydantic.PlainSerializer(_json, float | Literal["Infinity", "-Infinity"], when_used="json")]
 
 
+# Methods whose bounds solve Wilson's equation on the scale from 0 to 1.
+_WILSON = ("Wilson", "Wilson, cluster-robust")
+
+
 class Estimate(pydantic.BaseModel, frozen=True):
     """A figure, its confidence interval [low, high] at `level`, and what it rests on.
 
@@ -86,6 +90,16 @@ def around(
     )
 
 
+def _reach(estimate: Estimate, limit: float) -> float:
+    """Distance from the value to the bound on the side of `limit`; where they meet, at least that to the other.
+
+    A bound that meets the limit was mostly cut off there (a gap cannot be below 0) and would seem too near.
+    """
+    if limit in (estimate.low, estimate.high):
+        return max(estimate.value - estimate.low, estimate.high - estimate.value)
+    return estimate.half(limit)
+
+
 def p_value(estimate: Estimate, limit: float) -> float:
     """Two-sided p of "the true value equals `limit`", read off the interval.
 
@@ -93,7 +107,7 @@ def p_value(estimate: Estimate, limit: float) -> float:
     the interval excludes the limit. A verdict and its p can never disagree.
     """
     alpha = 1 - estimate.level
-    gap, half = abs(limit - estimate.value), estimate.half(limit)
+    gap, half = abs(limit - estimate.value), _reach(estimate, limit)
     if gap == 0 or math.isinf(half):
         return 1.0
     p = 0.0 if half == 0 else float(2 * ndtr(-ndtri(0.5 + estimate.level / 2) * gap / half))
@@ -107,14 +121,15 @@ def more_samples(estimate: Estimate, limit: float) -> int | None:
     interval is infinite). Half-widths shrink with the square root of n; for score intervals of a share the
     relation is solved exactly, since they are not symmetric.
     """
-    gap, half = abs(limit - estimate.value), estimate.half(limit)
+    gap, half = abs(limit - estimate.value), _reach(estimate, limit)
     if estimate.excludes(limit):
         return 0
     if gap == 0 or math.isinf(half):
         return None
     factor = (half / gap) ** 2
     bound = estimate.high if limit > estimate.value else estimate.low
-    if estimate.method.startswith("Wilson") and 0 < limit < 1 and 0 < bound < 1:
+    if estimate.method in _WILSON and 0 < limit < 1 and 0 < bound < 1:
+        factor = (estimate.half(limit) / gap) ** 2
         # A Wilson bound L solves (value - L)^2 = z^2 L (1 - L) / n; ask for the n that puts it on the limit.
         factor *= limit * (1 - limit) / (bound * (1 - bound))
     return max(1, math.floor(estimate.n * (factor - 1)) + 1)

@@ -163,8 +163,9 @@ def by_group(
     if names.shape != x.shape:
         raise ValueError(f"{len(x)} samples, but groups of shape {names.shape}")
     of = proportion if is_binary(x) else mean
-    members = {str(name): names == name for name in np.unique(names) if str(name) != ""}
-    parts = None if clusters is None else labels(clusters)
+    known, codes = np.unique(names, return_inverse=True)
+    members = {str(name): np.flatnonzero(codes == k) for k, name in enumerate(known) if str(name) != ""}
+    parts = None if clusters is None else design(clusters, len(x)).codes
     return {name: of(x[rows], None if parts is None else parts[rows], level=level) for name, rows in members.items()}
 
 
