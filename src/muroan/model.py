@@ -112,7 +112,7 @@ class Model(ABC):
 def rows(code: Code, index: Tensor) -> Code:
     """Rows of a code, whichever shape it has."""
     if isinstance(code, Tensor):
-        return code[index]
+        return code.index_select(0, index)
     return tuple(rows(c, index) for c in code)
 
 
