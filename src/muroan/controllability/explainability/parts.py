@@ -35,7 +35,7 @@ from muroan.meter import ENCODE_CHUNK, Codes
 from muroan.modality import Modality, Value, take
 from muroan.registry import register
 
-VARIANT_NUMBERS = 2**24
+VARIANT_NUMBERS = 2**20
 """Numbers (4 bytes each) in the changed inputs that are held at once."""
 CONTEXTS = ("present", "absent", "averaged")
 
@@ -73,10 +73,10 @@ class Cut:
         """The distinct values at `of` [R] without the parts in `gone` bool [R, P]."""
         padded = torch.cat([gone, torch.zeros(len(gone), 1, dtype=torch.bool)], dim=1)
         if len(self.labels) == 1:
-            cover = padded[:, self.labels[0].flatten()]
+            cover = padded.T.contiguous().index_select(0, self.labels[0].flatten()).T.contiguous()
         else:
             cover = padded.gather(1, self.labels[of].flatten(1))
-        return self.modality.erase(take(self.values, of), cover.view(len(of), *self.labels.shape[1:]))
+        return self.modality.erase(take(self.values, of), cover.reshape(len(of), *self.labels.shape[1:]))
 
 
 def cut(clean: Clean, name: str, pieces: int) -> Cut:

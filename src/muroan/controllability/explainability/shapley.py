@@ -87,11 +87,11 @@ class Erasable:
     def of(clean: Clean) -> Erasable:
         """The clean pass's codes and the neutral values, encoded once."""
         codes, neutral, here = {}, {}, {}
-        for m, index in clean.index.items():
-            blank, which = _distinct_neutral(clean, m)
+        for m in clean.index:
+            blank, which = _neutral(clean, m)
             known = clean.codes[m]
             codes[m] = Codes.concat([known, clean.model.encode(m, blank)])
-            neutral[m] = known.n + which[index]
+            neutral[m] = known.n + which
             here[m] = clean.batch.present.get(m, torch.ones(len(clean), dtype=torch.bool))
         return Erasable(clean.model, codes, clean.index, neutral, here)
 
@@ -135,13 +135,20 @@ def distinct_values(clean: Clean, modality: str) -> Value:
     return take(clean.batch.inputs[modality], first)
 
 
-def _distinct_neutral(clean: Clean, modality: str) -> tuple[Value, Tensor]:
-    """(neutral values, which of them each distinct value has): one where all are alike, as they mostly are."""
-    blank = clean.model.modalities[modality].neutral(distinct_values(clean, modality))
+def _neutral(clean: Clean, modality: str) -> tuple[Value, Tensor]:
+    """(distinct neutral values, which one each sample has [N]).
+
+    What "nothing" looks like depends on a value's size, not on what was there, so one value of each size is erased;
+    mostly this leaves a single neutral value.
+    """
+    kind, values = clean.model.modalities[modality], clean.batch.inputs[modality]
+    _, size = torch.unique(kind.grid(values), dim=0, return_inverse=True)
+    first, size = distinct([(size, len(clean))])
+    blank = kind.neutral(take(values, first))
     alike = bool((blank == blank[:1]).all()) if isinstance(blank, Tensor) else len(set(blank)) == 1
     if alike:
-        return take(blank, [0]), torch.zeros(len(blank), dtype=torch.long)
-    return blank, torch.arange(len(blank))
+        return take(blank, [0]), torch.zeros(len(clean), dtype=torch.long)
+    return blank, size
 
 
 @dataclass(frozen=True)
