@@ -287,6 +287,15 @@ class TestClusters:
         assert 1 <= design(uneven, 300).degrees < 5
         assert proportion(hits, uneven).width > proportion(hits, even).width
 
+    def test_variance_between_uneven_clusters_is_unbiased_for_independent_samples(self) -> None:
+        from muroan.estimate.clusters import design
+
+        ids = np.repeat(np.arange(5), [1, 2, 3, 10, 34])
+        layout = design(ids, 50)
+        # The expectation over independent samples of variance 1 is the sum over unit vectors, and must be n.
+        expected = sum(layout.variance_of_sum(unit - 1 / 50) for unit in np.eye(50))
+        assert expected == pytest.approx(50, rel=1e-12)
+
     def test_shared_clusters_cancel_in_a_difference(self) -> None:
         rng = np.random.default_rng(0)
         shared = np.repeat(rng.normal(0, 3, 60), 2)

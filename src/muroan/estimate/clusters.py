@@ -51,12 +51,16 @@ def labels(clusters: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Design:
-    """Which of `count` clusters each of n samples belongs to; `trivial` if every sample is its own."""
+    """Which of `count` clusters each of n samples belongs to; `trivial` if every sample is its own.
+
+    `names` are those of the clusters, sorted; None where none were given.
+    """
 
     codes: Ints
     count: int
     sizes: Floats
     trivial: bool
+    names: NDArray[Any] | None
 
     @property
     def degrees(self) -> float:
@@ -79,8 +83,8 @@ class Design:
         """Variance of the sum of n residuals that add up to about 0; infinite if there is one cluster."""
         if self.count < 2:
             return float("inf")
-        sums = self.totals(residuals)
-        return float(self.count / (self.count - 1) * (sums @ sums))
+        sums = unbiased(self.totals(residuals), self.sizes)
+        return float(sums @ sums)
 
     def effect(self, residuals: Floats) -> float:
         """The design effect of a share: how many clustered samples are worth one independent sample."""
@@ -101,12 +105,21 @@ def design_effect(sums: Floats, squares: float, sizes: Floats, *, least: float =
     outcomes it is not let below 1 (`least`): an estimate below 1 is nearly always noise, and believing it
     costs coverage.
     """
-    count = len(sums)
     worst = float(sizes @ sizes / sizes.sum())
-    if count < 2:
+    if len(sums) < 2:
         return max(least, worst)
-    between = count / (count - 1) * float(sums @ sums)
-    return max(least, (between + _PRIOR_WEIGHT * worst) / (squares + _PRIOR_WEIGHT))
+    sums = unbiased(sums, sizes)
+    return max(least, (float(sums @ sums) + _PRIOR_WEIGHT * worst) / (squares + _PRIOR_WEIGHT))
+
+
+def unbiased(sums: Floats, sizes: Floats) -> Floats:
+    """Residuals summed by cluster [C] or [C, K], with what each cluster pulled the mean to itself undone.
+
+    Divided by sqrt(1 - share of the cluster) their squares are unbiased for independent samples (Bell and
+    McCaffrey 2002, "CR2"); with C equal clusters it is the usual factor C / (C - 1). `sizes` has the shape of
+    `sums`; no cluster may have all samples.
+    """
+    return np.asarray(sums / np.sqrt(1 - sizes / sizes.sum(axis=0)))
 
 
 def effective_number(sizes: Floats) -> float:
@@ -122,13 +135,23 @@ def student(degrees: float, level: float) -> float:
 def design(clusters: Clusters, n: int) -> Design:
     """The design of n samples; `clusters` None means that every sample is its own cluster."""
     if clusters is None:
-        return Design(np.arange(n), n, np.ones(n), True)
+        return Design(np.arange(n), n, np.ones(n), True, None)
     names = labels(clusters)
     if names.shape != (n,):
         raise ValueError(f"{n} samples, but clusters of shape {names.shape}")
-    codes = np.unique(names, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    count = int(codes.max()) + 1
-    return Design(codes, count, np.bincount(codes).astype(np.float64), count == n)
+    known, codes = np.unique(names, return_inverse=True)
+    codes = codes.reshape(-1).astype(np.int64)
+    return Design(codes, len(known), np.bincount(codes).astype(np.float64), len(known) == n, known)
+
+
+def common(first: Design, second: Design) -> tuple[Ints, Ints, int | None]:
+    """Where the clusters that both have lie in each, and how many there are in all (None if none were given)."""
+    if first.names is None or second.names is None:
+        none = np.zeros(0, dtype=np.int64)
+        named = first.names is not None or second.names is not None
+        return none, none, first.count + second.count if named else None
+    shared, left, right = np.intersect1d(first.names, second.names, assume_unique=True, return_indices=True)
+    return left, right, first.count + second.count - len(shared)
 
 
 def sum_by_cluster(values: ArrayLike | Any, clusters: Clusters) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from muroan.estimate.clusters import Floats, design_effect, effective_number, student
+from muroan.estimate.clusters import Floats, design_effect, effective_number, student, unbiased
 from muroan.estimate.interval import Estimate, around
 from muroan.estimate.resampling import as_totals
 from muroan.estimate.score import recovered, wilson
@@ -91,9 +91,8 @@ class _Sides:
         self.counts = sizes.sum(axis=0)
         residuals = (sums - value * sizes) / self.counts
         present = sizes > 0
-        clusters = present.sum(axis=0)
-        correction = np.sqrt(clusters / (clusters - 1))
-        raw = (residuals * correction).T @ (residuals * correction)
+        adjusted = unbiased(residuals, sizes)
+        raw = adjusted.T @ adjusted
         self.rate = bool(((sums >= 0) & (sums <= sizes)).all())
         self.degrees = np.array([max(1.0, effective_number(s[p]) - 1) for s, p in zip(sizes.T, present.T, strict=True)])
         self.trivial = bool((sizes <= 1).all())

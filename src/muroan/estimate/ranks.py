@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import bdtr
 
-from muroan.estimate.clusters import Clusters, Floats, design, effective_number, labels, numbers, student
+from muroan.estimate.clusters import Clusters, Floats, common, design, effective_number, numbers, student, unbiased
 from muroan.estimate.interval import Estimate, around
 from muroan.estimate.score import auc_bounds, recovered
 
@@ -124,23 +124,17 @@ def _spread(placed: list[tuple[Floats, Floats]], clusters_pos: Clusters, cluster
     if (clusters_pos is None) != (clusters_neg is None):
         raise ValueError("clusters are needed for both sides or for neither")
     sides = (design(clusters_pos, m), design(clusters_neg, n))
-    cross = np.zeros((k, k))
-    total: int | None = None
-    if clusters_pos is not None and clusters_neg is not None:
-        both = design(np.concatenate([labels(clusters_pos), labels(clusters_neg)]), m + n)
-        total = both.count
-        left, right = (
-            np.stack([np.bincount(codes, column, both.count) for column in side.T], axis=1) / len(side)
-            for codes, side in ((both.codes[:m], pos), (both.codes[m:], neg))
-        )
-        cross = left.T @ right * total / max(total - 1, 1)
+    sums = [
+        unbiased(np.stack([side.totals(column) for column in values.T], axis=1), side.sizes[:, None]) / len(values)
+        for side, values in zip(sides, (pos, neg), strict=True)
+        if side.count > 1
+    ]
     smaller = min(effective_number(side.sizes) for side in sides)
-    if min(side.count for side in sides) < 2:
+    left, right, total = common(*sides)
+    if len(sums) < 2:
         return _Spread(np.full((k, k), np.inf), np.zeros(k), m, n, smaller, total)
-    parts = []
-    for side, values in zip(sides, (pos, neg), strict=True):
-        sums = np.stack([side.totals(column) for column in values.T], axis=1) / len(values)
-        parts.append(sums.T @ sums * side.count / (side.count - 1))
+    parts = [s.T @ s for s in sums]
+    cross = sums[0][left].T @ sums[1][right]
     # Satterthwaite: each side's variance has its own degrees of freedom.
     own = np.stack([np.diag(part) for part in parts])
     doubt = sum(v**2 / side.degrees for v, side in zip(own, sides, strict=True))

@@ -12,12 +12,14 @@ from muroan.estimate.clusters import (
     Clusters,
     Design,
     Floats,
+    common,
     design,
     design_effect,
     is_binary,
     labels,
     numbers,
     student,
+    unbiased,
 )
 from muroan.estimate.interval import Estimate, around
 from muroan.estimate.score import recovered, tango, wilson
@@ -130,8 +132,11 @@ def difference(
     """
     x, y = numbers(a, what="a"), numbers(b, what="b")
     first, second = design(clusters_a, len(x)), design(clusters_b, len(y))
-    shared, total = _covariance(x - x.mean(), y - y.mean(), clusters_a, clusters_b)
-    clusters = None if clusters_a is None and clusters_b is None else total
+    left, right, clusters = common(first, second)
+    shared = 0.0
+    if min(first.count, second.count) > 1:
+        sums = [unbiased(of.totals(v - v.mean()), of.sizes) / len(v) for v, of in ((x, first), (y, second))]
+        shared = float(sums[0][left] @ sums[1][right])
     n = len(x) + len(y)
     variances = [_standard_error(v - v.mean(), of) ** 2 for v, of in ((x, first), (y, second))]
     if is_binary(x) and is_binary(y):
@@ -167,17 +172,6 @@ def by_group(
     members = {str(name): np.flatnonzero(codes == k) for k, name in enumerate(known) if str(name) != ""}
     parts = None if clusters is None else design(clusters, len(x)).codes
     return {name: of(x[rows], None if parts is None else parts[rows], level=level) for name, rows in members.items()}
-
-
-def _covariance(x: Floats, y: Floats, clusters_x: Clusters, clusters_y: Clusters) -> tuple[float, int]:
-    """Covariance of two means whose residuals are given, through the clusters they share; and clusters in all."""
-    if clusters_x is None or clusters_y is None:
-        return 0.0, design(clusters_x, len(x)).count + design(clusters_y, len(y)).count
-    both = design(np.concatenate([labels(clusters_x), labels(clusters_y)]), len(x) + len(y))
-    left = np.bincount(both.codes[: len(x)], weights=x, minlength=both.count)
-    right = np.bincount(both.codes[len(x) :], weights=y, minlength=both.count)
-    correction = both.count / max(both.count - 1, 1)
-    return float(correction * (left @ right) / (len(x) * len(y))), both.count
 
 
 def _standard_error(residuals: Floats, layout: Design) -> float:
