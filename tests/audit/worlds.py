@@ -57,3 +57,7 @@ class SlowModel(PlantedModel):
 
 def slow() -> SlowModel:
     return SlowModel()
+
+
+def noisy() -> PlantedModel:
+    return PlantedModel(noise=30.0, seed=1)
