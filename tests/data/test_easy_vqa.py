@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+from pathlib import Path
 
-from muroan.data.easy_vqa import COLOURS, KINDS, MEAN_COLOUR, SHAPES, EasyVQA, easy_vqa, question_kind
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from muroan.data.easy_vqa import COLOURS, KINDS, LEXICON, MEAN_COLOUR, SHAPES, EasyVQA, easy_vqa, question_kind
+from muroan.data.table import Table
 from muroan.dataset import Splits
 
 NAMED = {
@@ -144,3 +149,36 @@ def test_equal_keys_mean_equal_values(splits: Splits) -> None:
         assert len(distinct) < len(batch)
         back = distinct[index] if m == "image" else [distinct[i] for i in index.tolist()]
         assert (back == batch.inputs[m]) if m == "question" else bool((back == batch.inputs[m]).all())
+
+
+def test_the_same_samples_as_a_table_of_files_are_the_same_batch(splits: Splits, tmp_path: Path) -> None:
+    rows = []
+    for i in range(60):
+        sample = splits.audited.sample(i)
+        name = f"{sample.keys['image']}.png"
+        sample.inputs["image"].save(tmp_path / name)
+        rows.append({"id": splits.audited.ids[i], "file": name, "question": sample.inputs["question"]})
+        rows[-1] |= {"answer": sample.target, "picture": sample.cluster, **sample.groups}
+    pl.DataFrame(rows).write_csv(tmp_path / "vqa.csv")
+    table = Table(
+        tmp_path / "vqa.csv",
+        inputs={
+            "image": {"kind": "image", "column": "file", "size": [64, 64], "fill": list(MEAN_COLOUR)},
+            "question": {"kind": "text", "column": "question", "lexicon": dict(LEXICON)},
+        },
+        target="answer",
+        classes=splits.audited.schema.classes,
+        groups=["kind", "colour", "shape"],
+        id="id",
+        cluster="picture",
+    )
+    theirs, ours = splits.audited.load(range(60)).batch, table.load(range(60)).batch
+    assert theirs is not None
+    assert ours is not None
+    assert ours.modalities == theirs.modalities
+    assert torch.equal(ours.inputs["image"], theirs.inputs["image"])
+    assert ours.inputs["question"] == theirs.inputs["question"]
+    assert torch.equal(ours.targets, theirs.targets)
+    assert (ours.ids, ours.groups, ours.clusters) == (theirs.ids, theirs.groups, theirs.clusters)
+    for m in ("image", "question"):  # the keys differ, what they make equal does not
+        assert len(ours.unique(m)[0]) == len(theirs.unique(m)[0])
