@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from muroan.estimate import Estimate, mean, paired_difference
 from muroan.evidence import Evidence, clusters
 from muroan.finding import Chart, Finding, Line, LineChart, MatrixChart, TableChart, Verdict
-from muroan.robustness.distribution_shift.perturbations import LEFT_OUT
+from muroan.robustness.distribution_shift.perturbations import LEFT_OUT, TABLE
 from muroan.robustness.distribution_shift.totals import Totals, figure, totals, worst
 
 Floats = NDArray[np.float64]
@@ -70,7 +70,8 @@ def read(rows: pl.DataFrame) -> tuple[list[Side], pl.DataFrame]:
             for (c, s), frame in of.group_by("corruption", "severity", maintain_order=True)
         }
         null = next(frame for (_, s), frame in frames.items() if s == NULL)
-        names = list(dict.fromkeys(c for c, s in frames if s != NULL))
+        found = {c for c, s in frames if s != NULL}
+        names = [*dict.fromkeys(p.name for p in TABLE if p.name in found), *sorted(found - {p.name for p in TABLE})]
         severities = tuple(sorted({s for _, s in frames if s != NULL}))
         if not names or not null["present"].any():
             continue
