@@ -39,6 +39,7 @@ class Calibration(Probe):
     - overconfidence_missing: overconfidence with an input taken away; a model should then be less sure.
     - calibration_gap: how much overconfidence differs between the groups of one kind.
     - confidence_rises: share of samples on which confidence goes up when an input is taken away (Ma et al. 2023).
+      No limit: it is above 0 for an ideal model, too, on samples whose inputs contradict each other.
     - avu: share of sure-and-right plus unsure-and-wrong (Krishnan and Tickoo 2020), sure meaning an entropy below
       a threshold fitted on the reference. aurc, e_aurc: mean error rate over coverages, and its excess over the
       best order (Geifman et al. 2019). fpr95: errors let through by the threshold that lets 95 % of the right

@@ -71,7 +71,7 @@ def risk_chart(audited: dict[str, Scored]) -> LineChart:
     """The error rate among the surest answers, for each share of answers that is used."""
     lines = []
     for condition, s in audited.items():
-        risk = selective.risk_at_coverage(s.confidence, s.correct)
+        risk = selective.risk_at_coverage(s.sureness, s.correct)
         k = np.unique(np.ceil(np.linspace(0, 1, CURVE + 1)[1:] * len(risk)).astype(int))
         lines.append(
             Line(

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BINS = 15
-_FINE = 32
+_FINE = 8
 """Cells a bin is cut into when labels are redrawn, so that a cell's confidences are as good as equal."""
 
 
@@ -89,7 +89,7 @@ def classwise_ece(probabilities: ArrayLike, targets: ArrayLike, *, bins: int = B
 
 
 def null_ece(
-    confidence: ArrayLike, *, where: Ints | None = None, bins: int = BINS, draws: int = 2000, seed: int = 0
+    confidence: ArrayLike, *, where: Ints | None = None, bins: int = BINS, draws: int = 1000, seed: int = 0
 ) -> Floats:
     """The ECE that a perfectly calibrated model with these confidences shows by chance: [draws].
 

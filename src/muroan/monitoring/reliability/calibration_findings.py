@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from muroan.estimate import Estimate, auc, max_gap, mean, paired_difference, proportion, sum_by_cluster
 from muroan.finding import Chart, Finding, TableChart, Verdict
@@ -269,15 +270,15 @@ class Findings:
         if not wrong.any() or not reference.correct.any():
             reason = "no answer is wrong" if not wrong.any() else "no answer on the reference is right"
             return self.finding("fpr95", title, None, reason=reason)
-        threshold = selective.threshold_accepting(reference.confidence, reference.correct)
-        through = clean.confidence >= threshold
+        threshold = selective.threshold_accepting(reference.sureness, reference.correct)
+        through = clean.sureness >= threshold
         names = clean.clusters
         return self.finding(
             "fpr95",
             title,
             proportion(through[wrong], None if names is None else names[wrong], level=self.level),
             controls={"all answers let through": proportion(through, names, level=self.level)},
-            note=f"Out of {int(wrong.sum())} errors; confidence threshold {threshold:.4g} from the reference.",
+            note=f"Of {int(wrong.sum())} errors; from a confidence of {expit(threshold):.4g} on, by the reference.",
         )
 
     def selective(self, clean: Scored) -> list[Finding]:
@@ -287,13 +288,13 @@ class Findings:
             self.finding(
                 "aurc",
                 "mean error rate over the surest answers",
-                selective.aurc_estimate(clean.confidence, clean.correct, names, level=self.level),
+                selective.aurc_estimate(clean.sureness, clean.correct, names, level=self.level),
                 controls={"error rate of all answers": rate},
             ),
             self.finding(
                 "e_aurc",
                 "the same above the least possible",
-                selective.excess_aurc_estimate(clean.confidence, clean.correct, names, level=self.level),
+                selective.excess_aurc_estimate(clean.sureness, clean.correct, names, level=self.level),
                 controls={"error rate of all answers": rate},
                 note="Not comparable between models of different accuracy.",
             ),
@@ -301,7 +302,7 @@ class Findings:
         if right.all() or not right.any():
             reason = f"all answers are {'right' if right.all() else 'wrong'}"
             return [*findings, self.finding("error_auc", "confidence tells right from wrong", None, reason=reason)]
-        c = clean.confidence
+        c = clean.sureness
         sides = (None, None) if names is None else (names[right], names[~right])
         found = auc(c[right], c[~right], *sides, level=self.level)
         return [*findings, self.finding("error_auc", "confidence tells right from wrong", found)]
@@ -334,7 +335,7 @@ class Findings:
                 self.finding(
                     "aurc",
                     f"mean error rate over the surest answers {condition}",
-                    selective.aurc_estimate(s.confidence, s.correct, s.clusters, level=self.level),
+                    selective.aurc_estimate(s.sureness, s.correct, s.clusters, level=self.level),
                     condition=condition,
                     judged=False,
                     controls={"error rate of all answers": proportion(1 - s.correct, s.clusters, level=self.level)},

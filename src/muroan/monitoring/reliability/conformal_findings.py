@@ -40,11 +40,10 @@ class Recipe:
         """Scores of all labels [N, K]."""
         if self.name == "LAC":
             return cs.lac(s.log_probabilities)
-        u = s.rows["u"].to_numpy()
-        if self.tuned is None:
-            return cs.aps(s.probabilities, u)
-        t = self.tuned
-        return cs.raps(np.exp(tempered(s.log_probabilities, t.temperature)), u, penalty=t.penalty, free=t.free)
+        u, t = s.rows["u"].to_numpy(), self.tuned or cs.Tuned(1.0, 0.0, 0)
+        # To 3 decimals: labels that are equally likely must tie, whatever the sample was batched with.
+        p = np.exp(np.round(tempered(s.log_probabilities, t.temperature), 3))
+        return cs.raps(p, u, penalty=t.penalty, free=t.free)
 
     def kept(self, reference: Scored) -> Scored:
         """The reference samples that tuning has not seen."""

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from muroan.clean import Clean
 from muroan.evidence import Evidence, clusters
@@ -77,7 +78,20 @@ class Scored:
 
     @cached_property
     def confidence(self) -> Floats:
-        return np.asarray(self.probabilities.max(axis=1))
+        """The largest probability [N], to 6 decimals: 1/5 in one batch and 1/5 in another are the same bin."""
+        return np.asarray(np.round(np.exp(self.log_probabilities.max(axis=1)), 6))
+
+    @cached_property
+    def sureness(self) -> Floats:
+        """What answers are ordered by: the log odds of the likeliest class [N], to 2 decimals.
+
+        Finer than confidence near 1, and coarse enough that equal inputs tie whatever they were batched with.
+        """
+        lp = self.rows["log_probabilities"].to_numpy().astype(np.float64)
+        top = lp.argmax(axis=1)[:, None]
+        first = np.take_along_axis(lp, top, axis=1)[:, 0]
+        np.put_along_axis(lp, top, -np.inf, axis=1)
+        return np.asarray(np.round(first - logsumexp(lp, axis=1), 2))
 
     @cached_property
     def correct(self) -> Floats:

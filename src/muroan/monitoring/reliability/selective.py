@@ -177,7 +177,11 @@ def auc_avu(uncertainty: ArrayLike, correct: ArrayLike, steps: int = 21) -> floa
     return float(((score[1:] + score[:-1]) / 2 * np.diff(t)).sum())
 
 
-def confidence_rises(full: ArrayLike, reduced: ArrayLike) -> NDArray[np.bool_]:
-    """Where an input was taken away and confidence rose, [N]: what calibration of multimodal models forbids
-    (Ma et al. 2023, "Calibrating Multimodal Learning"). Its mean is the violation rate."""
-    return np.asarray(np.asarray(reduced, dtype=np.float64) > np.asarray(full, dtype=np.float64))
+def confidence_rises(full: ArrayLike, reduced: ArrayLike, *, least: float = 1e-6) -> NDArray[np.bool_]:
+    """Where an input was taken away and confidence rose by more than `least` (rounding), [N].
+
+    Calibrating multimodal models by forbidding this is due to Ma et al. 2023 ("Calibrating Multimodal Learning");
+    its mean is their violation rate. It is no fault by itself: the confidence of an ideal model falls on average
+    when an input goes, but on single samples it rises, where that input spoke against the others.
+    """
+    return np.asarray(np.asarray(reduced, dtype=np.float64) - np.asarray(full, dtype=np.float64) > least)
