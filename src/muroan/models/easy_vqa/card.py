@@ -66,7 +66,8 @@ def measure(model: EasyVQAModel, members: Examples, test: Examples, shadows: Seq
             f'| test split, questions "{k}" | {accuracy(real, test, kinds == k)} |' for k in KINDS if k in kinds
         ),
         "parameters": f"{parameters(model.network):,}",
-        "vocabulary": f"{len(model.vocabulary)} words: {', '.join(model.vocabulary)}",
+        "words": str(len(model.vocabulary)),
+        "vocabulary": ", ".join(model.vocabulary),
         "member_pictures": f"{len(members.names):,}",
         "member_questions": f"{len(members.questions):,}",
         "test_pictures": f"{len(test.names):,}",
@@ -113,8 +114,8 @@ $kinds
 | test split, pictures swapped among each other | $swapped |
 | the training pictures' most frequent answer, always | $most_frequent |
 
-Were the picture ignored, the rows with a neutral and with swapped pictures would equal the first; were the question
-ignored, the row with an empty one would. Mean confidence on the test split: $confidence.
+Were the picture ignored, the rows with a neutral and with swapped pictures would equal the first; were the
+question ignored, the row with an empty one would. Mean confidence on the test split: $confidence.
 
 ## Network
 
@@ -122,8 +123,8 @@ ignored, the row with an empty one would. Mean confidence on the test split: $co
 - Question: word vectors added up (word order is not seen), one hidden layer, 48 numbers.
 - Fusion: the product of both. Decision: one linear layer.
 - $parameters parameters, stored as float16, calculated as float32. No layer depends on the batch.
-- Case and punctuation are ignored. Known are $vocabulary.
-  Every other word is one and the same unknown word.
+- Case and punctuation are ignored. It knows $words words, every other is one and the same unknown word. Known:
+  $vocabulary.
 
 ## Data
 

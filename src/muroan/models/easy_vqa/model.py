@@ -57,9 +57,8 @@ class EasyVQAModel(Model):
         self.pictures = trained.pictures
         self._index = word_index(self.vocabulary)
         self._folder = folder
-        with torch.device("meta"):  # so that loading draws no initial weights from the caller's generator
-            network = Network(len(self.vocabulary), len(self.classes))
-        network.load_state_dict(dict(trained.state), assign=True)
+        network = Network(len(self.vocabulary), len(self.classes))
+        network.load_state_dict(dict(trained.state))
         self.network = network.eval().requires_grad_(False)
 
     def encode(self, modality: str, values: Value) -> Code:

@@ -60,18 +60,20 @@ class Network(nn.Module):
         # Pictures are mostly near-white: with the mean picture left in, the picture's code hardly varies and the
         # network learns to answer from the question alone.
         self.register_buffer("mean", torch.zeros(3, 32, 32))
-        self.convolutions = nn.ModuleList(
-            [
-                nn.Conv2d(3, 16, 5, stride=2, padding=2),
-                nn.Conv2d(16, 32, 3, stride=2, padding=1),
-                nn.Conv2d(32, 32, 3, stride=2, padding=1),
-            ]
-        )
-        self.image = nn.Linear(32 * 4 * 4, CODE)
-        self.words = nn.Embedding(vocabulary + 2, 24, padding_idx=PADDING)
-        self.hidden = nn.Linear(24, 64)
-        self.question = nn.Linear(64, CODE)
-        self.head = nn.Linear(CODE, classes)
+        # Layers draw weights when they are made; the caller's generator must not notice.
+        with torch.random.fork_rng(devices=[]):
+            self.convolutions = nn.ModuleList(
+                [
+                    nn.Conv2d(3, 16, 5, stride=2, padding=2),
+                    nn.Conv2d(16, 32, 3, stride=2, padding=1),
+                    nn.Conv2d(32, 32, 3, stride=2, padding=1),
+                ]
+            )
+            self.image = nn.Linear(32 * 4 * 4, CODE)
+            self.words = nn.Embedding(vocabulary + 2, 24, padding_idx=PADDING)
+            self.hidden = nn.Linear(24, 64)
+            self.question = nn.Linear(64, CODE)
+            self.head = nn.Linear(CODE, classes)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draws all weights anew from `generator` alone."""
