@@ -100,10 +100,7 @@ class Batch:
             groups={g: [v for b in batches for v in b.groups[g]] for g in head.groups},
             clusters=None if head.clusters is None else [c for b in batches for c in b.clusters or ()],
             present={
-                m: torch.cat([b.present.get(m, torch.ones(len(b), dtype=torch.bool)) for b in batches])
-                for m in partial
+                m: torch.cat([b.present.get(m, torch.ones(len(b), dtype=torch.bool)) for b in batches]) for m in partial
             },
-            keys={
-                m: torch.cat([b.keys[m] for b in batches]) for m in head.keys if all(m in b.keys for b in batches)
-            },
+            keys={m: torch.cat([b.keys[m] for b in batches]) for m in head.keys if all(m in b.keys for b in batches)},
         )
