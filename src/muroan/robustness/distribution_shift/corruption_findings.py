@@ -188,7 +188,9 @@ class CorruptionFindings:
         before = [k for k, _, _ in columns]
         after = [len(sides) + j for j in range(len(columns))]
         try:
-            estimate, at = worst(sums, lambda t: relative_drop(t, before, after), level=self.level, seed=self.seed)
+            estimate, at = worst(
+                sums, lambda t: relative_drop(t, before, after), bounds=(-np.inf, 1), level=self.level, seed=self.seed
+            )
         except ValueError:
             return self._found("worst_corruption", f"Share of accuracy lost when the {what} is perturbed", None, **more)
         k, name, _ = columns[at]

@@ -50,14 +50,18 @@ class MissingFindings:
         k = len(columns)
         table = np.column_stack([np.ones(len(columns[0])), *columns])
         sums = totals(table, self.grid.by, [[1] * (k + 1), [1] + [0] * k])
-        return worst(sums, lambda t: t[:, 1:] / t[:, :1], largest=largest, level=self.level, seed=self.seed)
+        return worst(
+            sums, lambda t: t[:, 1:] / t[:, :1], largest=largest, bounds=(0, 1), level=self.level, seed=self.seed
+        )
 
     def _worst_excess(self, above: Floats, columns: Sequence[Floats]) -> tuple[Estimate, int]:
         """The largest of mean(above) − mean(column), and which column it is."""
         k = len(columns)
         table = np.column_stack([np.ones(len(above)), above, *columns])
         sums = totals(table, self.grid.by, [[1, 1] + [0] * k, [1, 0] + [1] * k])
-        return worst(sums, lambda t: (t[:, 1:2] - t[:, 2:]) / t[:, :1], level=self.level, seed=self.seed)
+        return worst(
+            sums, lambda t: (t[:, 1:2] - t[:, 2:]) / t[:, :1], bounds=(-1, 1), level=self.level, seed=self.seed
+        )
 
     def findings(self) -> list[Finding]:
         unqualified: list[Finding] = []

@@ -86,11 +86,15 @@ def worst(
     statistic: Statistic,
     *,
     largest: bool = True,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
     level: float = 0.95,
     seed: int = 0,
     draws: int = 2000,
 ) -> Worst:
-    """The largest (or smallest) of figures [G]; ValueError where one of them is not defined."""
+    """The largest (or smallest) of figures [G]; ValueError where one of them is not defined.
+
+    bounds: the least and largest possible value, which the interval does not leave.
+    """
     sign = 1.0 if largest else -1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         values = sign * statistic(sums.sums.sum(axis=0)[None])[0]
@@ -111,9 +115,9 @@ def worst(
     else:
         low = -math.inf
     value = float(values[at])
-    low, high = min(low, value), max(high, value)
     if not largest:
         value, low, high = -value, -high, -low
+    low, high = min(max(low, bounds[0]), value), max(min(high, bounds[1]), value)
     return Worst(
         Estimate(
             value=value,
