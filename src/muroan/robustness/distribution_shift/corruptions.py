@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -29,6 +29,8 @@ from muroan.robustness.distribution_shift.perturbations.image import REFERENCE_S
 
 CHUNK_NUMBERS = 2**19
 """Numbers (pixels, samples, cells) changed at once: what stays in the processor's cache, and bounds memory."""
+CHUNK_VALUES = 32
+"""But never fewer values than this at once, since a model is slow on few."""
 CHUNK_TEXTS = 512
 NOTHING = "nothing"
 """The null change: values go the whole way, unchanged."""
@@ -166,7 +168,9 @@ class Corruptions(Probe):
         asked: list[Perturbation | None] = [None, *self.chosen(modality)]
         # Perturbation by perturbation, so that what is kept at once is one perturbation's outcomes; chunk by chunk
         # within it, so that changed values and their codes are let go as soon as they are fused.
-        size = CHUNK_TEXTS if isinstance(values, list) else max(1, CHUNK_NUMBERS // max(1, values[0].numel()))
+        size = (
+            CHUNK_TEXTS if isinstance(values, list) else max(CHUNK_VALUES, CHUNK_NUMBERS // max(1, values[0].numel()))
+        )
         for p in asked:
             levels = (0,) if p is None else self.severities
             out = {s: Outcomes(clean.logits.clone(), torch.zeros(len(clean), dtype=torch.bool)) for s in levels}
@@ -177,10 +181,11 @@ class Corruptions(Probe):
                     continue
                 some = take(values, part)
                 draws = None if p is None else self._draws(clean, m, p, [contents[i] for i in part])
-                changed = [
-                    some if p is None or draws is None else p(some, s, draws, modality, scale=self._scale(modality))
-                    for s in levels
-                ]
+                scale = self._scale(modality)
+                # One severity after the other: changed pictures are made, encoded, fused and let go.
+                changed = (
+                    some if p is None or draws is None else p(some, s, draws, modality, scale=scale) for s in levels
+                )
                 self._fuse(clean, m, some, changed, own[at] - start, at, list(out.values()))
             for severity, outcome in out.items():
                 yield p, severity, outcome
@@ -190,7 +195,7 @@ class Corruptions(Probe):
         clean: Clean,
         m: str,
         original: Value,
-        changed: Sequence[Value],
+        changed: Iterable[Value],
         own: Tensor,
         at: Tensor,
         out: Sequence[Outcomes],
@@ -208,9 +213,10 @@ class Corruptions(Probe):
                 outcome.changed[at] = (values != original).flatten(1).any(dim=1)[own]
             return
         # Texts at neighbouring severities are often the same: each is encoded once for all of them.
-        unlike, where, _ = distinct([t for values in changed for t in values])
+        texts = list(changed)
+        unlike, where, _ = distinct([t for values in texts for t in values])
         code = model.encode(m, unlike)
-        for k, (values, outcome) in enumerate(zip(changed, out, strict=True)):
+        for k, (values, outcome) in enumerate(zip(texts, out, strict=True)):
             index = {**others, m: where[k * len(original) + own]}
             outcome.logits[at] = model.logits({**codes, m: code}, index, self._present(clean, at))
             outcome.changed[at] = torch.tensor([a != b for a, b in zip(values, original, strict=True)])[own]

@@ -34,6 +34,7 @@ REFERENCE_SIZE = 224
 """Side in pixels of the pictures that the constants were chosen for."""
 LIGHT_LEVELS = 1020
 """Shot noise: steps from black to white, a multiple of 255."""
+_NUMBERS_AT_ONCE = 2**21
 
 
 # Noise. The draws do not depend on the severity, so a higher one is a longer step in the same direction.
@@ -193,14 +194,17 @@ def _zooms(size: int, most: float, step: float) -> NDArray[np.float64]:
 
 def zoom_blur(x: Tensor, level: tuple[float, float], draws: Draws, modality: Modality, scale: float) -> Tensor:
     """The picture and its zooms by 1 to level[0] in steps of level[1], averaged: the camera moves towards it."""
-    n, channels, height, width = x.shape
-    rows, columns = _zooms(height, *level), _zooms(width, *level)
-    z = len(rows)
-    # Two matrix products for all zooms together: rows of every zoom, then columns summed over zooms.
-    up = torch.from_numpy(rows.reshape(z * height, height)).to(x.dtype) @ x
-    up = up.view(n, channels, z, height, width).transpose(2, 3).reshape(n, channels, height, z * width)
-    total = up @ torch.from_numpy(columns.transpose(0, 2, 1).reshape(z * width, width)).to(x.dtype)
-    return ((x + total) / (z + 1)).clamp(0, 1)
+    rows, columns = (torch.from_numpy(_zooms(size, *level)).to(x.dtype) for size in x.shape[-2:])
+    z, height, width = len(rows), x.shape[-2], x.shape[-1]
+    # Two matrix products for all zooms together: rows of every zoom, then columns summed over zooms. The product in
+    # between is as large as all zooms, so only a few pictures go at once.
+    rows, columns = rows.reshape(z * height, height), columns.transpose(1, 2).reshape(z * width, width)
+    out = []
+    for some in torch.split(x, max(1, _NUMBERS_AT_ONCE // (z * x[0].numel()))):
+        n, channels = some.shape[:2]
+        up = (rows @ some).view(n, channels, z, height, width).transpose(2, 3)
+        out.append(some + up.reshape(n, channels, height, z * width) @ columns)
+    return (torch.cat(out) / (z + 1)).clamp(0, 1)
 
 
 # Weather.
