@@ -15,7 +15,8 @@ from muroan import BlackBox, Image, Metered, Splits, Tabular, Text, TorchModel
 from muroan.audit.gate import Gate
 from muroan.audit.observe import observe_all
 from muroan.clean import Clean
-from muroan.controllability.explainability.attribution import MODALITIES, AttributionProbe
+from muroan.controllability.explainability.attribution import AttributionProbe
+from muroan.controllability.explainability.attribution_findings import MODALITIES
 from muroan.controllability.explainability.coalitions import kernel_shap, lime
 from muroan.controllability.explainability.contributions import ratio
 from muroan.controllability.explainability.deletion import curves, random_orders, ranked, reversed_order

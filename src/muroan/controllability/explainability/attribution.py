@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,47 +13,19 @@ from torch import Tensor
 
 from muroan.batch import Schema
 from muroan.clean import Clean
-from muroan.controllability.explainability.contributions import (
-    agreement,
-    fidelity,
-    interaction,
-    least_used,
-    mass,
-    pair_interaction,
-)
+from muroan.controllability.explainability.attribution_findings import MODALITIES, Settings, conclude, parts_of
 from muroan.controllability.explainability.deletion import Curves, curves, random_orders, ranked, reversed_order
 from muroan.controllability.explainability.parts import Parts, PartValues, attribute, contexts, cut
 from muroan.controllability.explainability.shapley import MOST, Erasable, Worths, worths
 from muroan.errors import AskedWrongly
-from muroan.estimate import Estimate, mean, paired_difference, proportion
-from muroan.evidence import Evidence, clusters
-from muroan.finding import (
-    Bar,
-    BarChart,
-    Chart,
-    Conclusion,
-    Finding,
-    Line,
-    LineChart,
-    MatrixChart,
-    Metric,
-    Panel,
-)
+from muroan.evidence import Evidence
+from muroan.finding import Conclusion, Metric, Panel
 from muroan.model import Capability, Model
 from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import uniform
 from muroan.registry import register
 
-MODALITIES = "modalities"
 ORDERS = ("ranked", "reversed", "random")
-CHANGES = "decisions that change without it"
-FEWEST = 10
-"""Samples below which a subgroup gets no figure of its own."""
-
-
-def parts_of(modality: str) -> str:
-    """The condition whose rows are about one modality's parts."""
-    return f"parts of {modality}"
 
 
 @register
@@ -180,8 +151,6 @@ class AttributionProbe(Probe):
             return f"has {n} kinds of input; exact Shapley values take 2^n coalitions, at most {MOST} kinds"
         return None
 
-    # What is observed.
-
     def observe(self, clean: Clean) -> Observation:
         erasable = Erasable.of(clean)
         found = worths(clean, erasable)
@@ -220,6 +189,7 @@ class AttributionProbe(Probe):
         residual, spread = _fit(found, path)
         columns = {
             "parts": pieces.count,
+            "chance": chance,
             "deletion": chance - area[:, 0],
             "insertion": area[:, 1] - chance,
             "residual": residual,
@@ -231,7 +201,7 @@ class AttributionProbe(Probe):
         return found, columns
 
     def _part_rows(self, clean: Clean, m: str, chosen: Tensor, columns: Mapping[str, Tensor]) -> pl.DataFrame:
-        names = ["parts", "deletion", "insertion", "residual", "spread"]
+        names = ["parts", "chance", "deletion", "insertion", "residual", "spread"]
         names += [f"{name}.{j}" for name in ORDERS for j in range(self.steps + 1)]
         full = {}
         for name in names:
@@ -263,192 +233,9 @@ class AttributionProbe(Probe):
             )
         return out
 
-    # What is concluded.
-
     def conclude(self, evidence: Evidence) -> Conclusion:
-        about = evidence.about
-        names, level = list(about.modalities), about.level
-        rows = evidence.of(condition=MODALITIES)
-        if rows.is_empty():
-            return Conclusion(findings=[], notes=["No sample could be observed."])
-        findings = self._by_modality(rows, names, level)
-        charts: list[Chart] = [_mass_chart(findings, names)]
-        notes = [
-            f"Of {len(rows)} samples, towards the model's own decision on each. Shares are ratios of totals: "
-            "Σ |Shapley value of one input| / Σ |Shapley values of all inputs|.",
-            "A missing input is its neutral value (a plain picture, no words), not another sample's.",
-        ]
-        for group in about.groups:
-            found, chart = self._by_group(rows, group, names, level)
-            findings += found
-            charts += chart
-        for m in names:
-            found, drawn, note = self._of_parts(evidence.of(condition=parts_of(m)), m, level)
-            findings += found
-            charts += drawn
-            notes.append(note)
-        return Conclusion(findings=findings, charts=charts, notes=notes)
-
-    def _finding(self, metric: str, title: str, estimate: Estimate, **more: Any) -> Finding:
-        return Finding(probe=self.name, metric=metric, title=title, estimate=estimate, **more)
-
-    def _by_modality(self, rows: pl.DataFrame, names: list[str], level: float) -> list[Finding]:
-        least, share = least_used(rows, names, level)
-        findings = [
-            self._finding(
-                "least_used",
-                f"Share of the model's reasons that come from its least used input ({least})",
-                share,
-                note=f"Equal use would be {1 / len(names):.2f}.",
-            ),
-            self._finding(
-                "interaction",
-                "Share of the contributions that no input makes alone",
-                interaction(rows, names, level),
-            ),
-        ]
-        agreed = agreement(rows, names, level)
-        if agreed is not None:
-            findings.append(
-                self._finding(
-                    "agreement",
-                    "The input whose removal changes the decision is the one the explanation ranks first",
-                    agreed,
-                    note="Of a sample's pairs of inputs of which exactly one changes the decision when removed.",
-                )
-            )
-        dependent, correct = clusters(rows), rows["clean_correct"].to_numpy()
-        findings += [
-            self._finding(
-                "mass",
-                f"Share of the model's reasons that come from {m}",
-                mass(rows, names, m, level),
-                modality=m,
-                judged=False,
-                controls={
-                    CHANGES: proportion(rows[f"changes.{m}"].to_numpy(), dependent, level=level),
-                    "accuracy lost without it": paired_difference(
-                        correct, rows[f"correct_without.{m}"].to_numpy(), dependent, level=level
-                    ),
-                },
-            )
-            for m in names
-        ]
-        if len(names) > 2:
-            findings += [
-                self._finding(
-                    "interaction",
-                    f"Interaction of {a} and {b}, relative to what single inputs contribute",
-                    pair_interaction(rows, names, a, b, level),
-                    condition=f"{a} with {b}",
-                    judged=False,
-                )
-                for a, b in combinations(names, 2)
-            ]
-        return findings
-
-    def _by_group(
-        self, rows: pl.DataFrame, group: str, names: list[str], level: float
-    ) -> tuple[list[Finding], list[Chart]]:
-        findings: list[Finding] = []
-        table: dict[str, list[float | None]] = {}
-        for value in sorted(set(rows[f"group.{group}"].to_list()) - {""}):
-            some = rows.filter(pl.col(f"group.{group}") == value)
-            if len(some) < FEWEST:
-                continue
-            least, share = least_used(some, names, level)
-            between = interaction(some, names, level)
-            table[value] = [*(mass(some, names, m, level).value for m in names), between.value]
-            where = f"where {group} is {value}"
-            about = {"group": f"{group}={value}", "judged": False}
-            findings += [
-                self._finding("least_used", f"Share of the least used input ({least}) {where}", share, **about),
-                self._finding(
-                    "interaction",
-                    f"Share of the contributions that no input makes alone {where}",
-                    between,
-                    **about,
-                ),
-            ]
-        if not table:
-            return [], []
-        chart = MatrixChart(
-            title=f"What decides, by {group}",
-            rows=list(table),
-            columns=[*names, "interaction"],
-            values=list(table.values()),
-            better="higher",
-            value_range=(0.0, 1.0),
-        )
-        return findings, [chart]
-
-    def _of_parts(self, rows: pl.DataFrame, m: str, level: float) -> tuple[list[Finding], list[Chart], str]:
-        chosen = rows.filter(pl.col("chosen"))
-        used = chosen.filter(pl.col("parts") > 1)
-        if used.is_empty():
-            why = "none was chosen" if chosen.is_empty() else "each has fewer than two"
-            return [], [], f"Parts of {m}: not explained ({why} of {len(rows)} samples); raise parts_share."
-        dependent = clusters(used)
-        each = float(used["parts"].to_numpy().mean())
-        note = (
-            f"Parts of {m}: {len(used)} samples, a random {self.parts_share:.0%} of all, with at least two parts, "
-            f"{each:.1f} on average; {self.coalitions} coalitions each; the other inputs as they are."
-        )
-        if not (used["spread"] > 0).any():
-            return [], [], note + " The score does not depend on them at all, so there is nothing to explain."
-        findings = [
-            self._finding(
-                "deletion",
-                f"Removing the parts of {m} that the explanation ranks first, against a random order",
-                mean(used["deletion"].to_numpy(), dependent, level=level),
-                modality=m,
-                note=f"{self.orders} random orders a sample; the area lies between −1 and 1.",
-            ),
-            self._finding(
-                "insertion",
-                f"Keeping the parts of {m} that the explanation ranks first, against a random order",
-                mean(used["insertion"].to_numpy(), dependent, level=level),
-                modality=m,
-                judged=False,
-            ),
-            self._finding(
-                "fidelity",
-                f"Share of the score's changes that adding up the parts of {m} predicts",
-                fidelity(used, level),
-                modality=m,
-                judged=False,
-                note="On random deletions that the explanation was not fitted to.",
-            ),
-        ]
-        return findings, [self._curve_chart(used, m, level)], note
-
-    def _curve_chart(self, rows: pl.DataFrame, m: str, level: float) -> LineChart:
-        labels = {
-            "ranked": "most important first",
-            "random": "random order",
-            "reversed": "least important first",
-        }
-        lines = []
-        for name, label in labels.items():
-            points = [mean(rows[f"{name}.{j}"].to_numpy(), clusters(rows), level=level) for j in range(self.steps + 1)]
-            lines.append(
-                Line(
-                    label=label,
-                    x=[j / self.steps for j in range(self.steps + 1)],
-                    y=[p.value for p in points],
-                    low=[max(0.0, p.low) for p in points],
-                    high=[min(1.0, p.high) for p in points],
-                    n=[p.n for p in points],
-                    control=name == "random",
-                )
-            )
-        return LineChart(
-            title=f"Removing parts of {m}",
-            x_label="share of parts removed",
-            y_label="probability of the model's decision",
-            lines=lines,
-            y_range=(0.0, 1.0),
-        )
+        how = Settings(self.name, self.parts_share, self.coalitions, self.steps, self.orders)
+        return conclude(evidence, how)
 
 
 # Rows.
@@ -499,13 +286,3 @@ def _panel(clean: Clean, m: str, found: PartValues, i: int) -> tuple[Panel, Any]
         words = [w for (_, length), w in zip(boxes, weights, strict=True) for _ in range(length)]
         return Panel(label=m, kind="text", text=value, weights=words), None
     return None
-
-
-def _mass_chart(findings: list[Finding], names: list[str]) -> BarChart:
-    bars = []
-    for f in findings:
-        if f.metric == "mass" and f.estimate is not None:
-            bars.append(Bar(label=str(f.modality), estimate=f.estimate, of="share of attribution"))
-            changed = f.controls[CHANGES]
-            bars.append(Bar(label=str(f.modality), estimate=changed, of=CHANGES, control=True))
-    return BarChart(title="Which input decides", y_label="share", bars=bars, limit=1 / len(names), y_range=(0.0, 1.0))
