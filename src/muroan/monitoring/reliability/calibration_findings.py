@@ -252,7 +252,7 @@ class Findings:
                         proportion((s.entropy <= threshold) == (s.correct > 0), s.clusters, level=self.level),
                         condition=None if condition == CLEAN else condition,
                         judged=condition == CLEAN,
-                        controls={"accuracy": proportion(s.correct, s.clusters, level=self.level)},
+                        controls={"always sure (accuracy)": proportion(s.correct, s.clusters, level=self.level)},
                     )
                 )
         else:
