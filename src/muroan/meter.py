@@ -171,11 +171,7 @@ class Metered:
         with self.meter.timed("fuse" if self.apart else "predict", n):
             for i in range(0, max(n, 1), chunk):
                 end = min(i + chunk, n)
-                at = (
-                    {m: torch.arange(i, end) for m in codes}
-                    if index is None
-                    else {m: index[m][i:end] for m in codes}
-                )
+                at = {m: torch.arange(i, end) for m in codes} if index is None else {m: index[m][i:end] for m in codes}
                 here = {m: p[i:end] for m, p in present.items()} if absent and present else None
                 if self.apart:
                     fused = self._fuse({m: rows(codes[m].data, at[m]) for m in codes}, here)
@@ -198,22 +194,30 @@ class Metered:
             codes[m] = self.encode(m, values)
         return codes, index
 
-    def differentiable(self, inputs: Mapping[str, Value | Embedded]) -> Tensor:
+    def differentiable(self, inputs: Mapping[str, Value | Embedded | Codes]) -> Tensor:
         """Logits with a graph back to the tensors among `inputs`; needs gradients.
 
-        A text may be given as `Embedded` (needs embeddings). Not chunked: the caller keeps N small.
+        A text may be given as `Embedded` (needs embeddings); a modality that is not attacked as its `Codes`, so that
+        it is not encoded at every step. Not chunked: the caller keeps N small.
         """
         self.require(Capability.GRADIENTS)
-        n = len(next(v for v in inputs.values() if not isinstance(v, Embedded)))
+        n = max(
+            v.n if isinstance(v, Codes) else len(v.vectors if isinstance(v, Embedded) else v) for v in inputs.values()
+        )
         with self.meter.timed("forward for gradients", n):
-            if any(isinstance(v, Embedded) for v in inputs.values()):
-                self.require(Capability.EMBEDDINGS)
-                codes = {
-                    m: self.model.encode_embedded(m, v) if isinstance(v, Embedded) else self.model.encode(m, v)
-                    for m, v in inputs.items()
-                }
-                return self._check(self.model.decide(self._fuse(codes)), n)
-            return self._check(self.model.predict(inputs), n)
+            if not self.apart and not any(isinstance(v, Embedded) for v in inputs.values()):
+                plain = {m: v.data if isinstance(v, Codes) else v for m, v in inputs.items()}
+                return self._check(self.model.predict(plain), n)
+            codes = {m: self._differentiable_code(m, v) for m, v in inputs.items()}
+            return self._check(self.model.decide(self._fuse(codes)), n)
+
+    def _differentiable_code(self, modality: str, value: Value | Embedded | Codes) -> Code:
+        if isinstance(value, Codes):
+            return value.data if value.encoded else self.model.encode(modality, value.data)
+        if isinstance(value, Embedded):
+            self.require(Capability.EMBEDDINGS)
+            return self.model.encode_embedded(modality, value)
+        return self.model.encode(modality, value)
 
     def backward(self, loss: Tensor, wanted: list[Tensor], n: int) -> list[Tensor]:
         """Gradients of a scalar loss with respect to `wanted`, counted as one backward pass over n rows."""
