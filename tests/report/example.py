@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from muroan.audit.result import (
+from muroan.auditing.result import (
     AuditedData,
     AuditedModel,
     Cost,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from muroan.audit.result import Result
+    from muroan.auditing.result import Result
 
 __all__ = ["junit", "render", "sarif", "schema", "summary_table"]
 

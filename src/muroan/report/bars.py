@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from muroan.estimate import Estimate
 from muroan.finding import Bar, BarChart
 from muroan.report import svg
-from muroan.report.figures import count, trimmed, value
+from muroan.report.figures import alike, amount, count, plain, trimmed
 from muroan.report.svg import (
     SIZE,
     WIDTH,
@@ -31,23 +30,22 @@ from muroan.report.svg import (
 )
 from muroan.report.text import one_line
 
+BOLD = 13.5
+"""Size that a bold number takes room for."""
 BARS = 40
 """Most bars that are drawn."""
 
 
 def bars(chart: BarChart) -> Markup:
     """Horizontal bars with whiskers and values; series stand together under their label."""
-    grouped = any(b.of for b in chart.bars)
-    order_of = {label: i for i, label in enumerate(dict.fromkeys(b.label for b in chart.bars))}
-    together = sorted(chart.bars, key=lambda b: order_of[b.label]) if grouped else chart.bars
-    shown = together[:BARS]
+    chosen, heads, names = _grouped(chart.bars)
+    shown, heads, names = chosen[:BARS], heads[:BARS], names[:BARS]
     values = finite([v for b in shown for v in (b.estimate.value, b.estimate.low, b.estimate.high)])
     percent = shares(chart.y_label, finite([b.estimate.value for b in shown]))
     low, high = _bar_range(chart, values)
-    names = [b.of or b.label if grouped else b.label for b in shown]
-    numbers = [_figure(b.estimate, percent) for b in shown]
+    numbers = _figures([b.estimate.value for b in shown], percent)
     label_width = min(max((svg.width_of(one_line(n), SIZE) for n in names), default=40) + 8, 148.0)
-    value_width = max((svg.width_of(f, SIZE) for f in numbers), default=30) + 8
+    value_width = max((svg.width_of(f, BOLD) for f in numbers), default=30) + 8
     left, right = label_width, WIDTH - value_width
     x_at = scale(low, high, left, right)
     zero = x_at(min(max(0.0, low), high))
@@ -56,9 +54,9 @@ def bars(chart: BarChart) -> Markup:
     top = 24.0 if chart.limit is not None else 6.0
     y = top
     group = None
-    for bar, name, number in zip(shown, names, numbers, strict=True):
-        if grouped and bar.label != group:
-            group = bar.label
+    for bar, head, name, number in zip(shown, heads, names, numbers, strict=True):
+        if head and head != group:
+            group = head
             rows.append(text(2, y + 14, fit(group, WIDTH - 4, SIZE), "group"))
             y += 20
         name_lines = wrap(name, label_width - 8, SIZE)
@@ -99,8 +97,28 @@ def _bar_range(chart: BarChart, values: Sequence[float]) -> tuple[float, float]:
     return (low - pad if low < 0 else 0.0), (high + pad if high > 0 else 0.0)
 
 
-def _figure(estimate: Estimate, percent: bool) -> str:
-    return value(estimate, "share" if percent else "number")
+def _figures(values: Sequence[float], percent: bool) -> list[str]:
+    """The values beside the bars, all with the same decimals."""
+    if percent:
+        return [amount(v, "share", 1) for v in values]
+    digits = alike(values)
+    return [plain(v, digits) for v in values]
+
+
+def _grouped(bars: Sequence[Bar]) -> tuple[list[Bar], list[str], list[str]]:
+    """Bars that belong together side by side, with each one's heading and name.
+
+    Where labels repeat, series are compared within a label, and the label is the heading; where each label comes
+    once, `of` says what kind of label it is, and is the heading.
+    """
+    if not any(b.of for b in bars):
+        return list(bars), [""] * len(bars), [b.label for b in bars]
+    by_label = len({b.label for b in bars}) < len(bars)
+    heads = [b.label if by_label else b.of or b.label for b in bars]
+    order = {head: i for i, head in enumerate(dict.fromkeys(heads))}
+    at = sorted(range(len(bars)), key=lambda i: order[heads[i]])
+    names = [(b.of or b.label) if by_label else b.label for b in bars]
+    return [bars[i] for i in at], [heads[i] for i in at], [names[i] for i in at]
 
 
 def _bar(bar: Bar, y: float, x_at: Callable[[float], float], zero: float, class_: str) -> list[Markup]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
-from muroan.audit.result import ProbeResult, Result
+from muroan.auditing.result import ProbeResult, Result
 from muroan.estimate import Estimate
 from muroan.finding import Finding, Limit, Metric, Verdict
 from muroan.report import figures
@@ -29,16 +30,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One measure for one modality (or all). first: the first row of its pillar, of its measure."""
+    """One measure for one modality (or all). span: rows of its measure, on the first of them; else 0."""
 
     pillar: str
     probe: int
     metric: str
+    says: str
     unit: str
     modality: str
     cells: list[Cell | None]
-    new_pillar: bool
-    new_metric: bool
+    new_pillar: bool = False
+    span: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Breakdown:
+    """left_out: what is not shown, in words."""
+
     columns: list[Column]
     rows: list[Row]
     left_out: str
@@ -61,44 +65,70 @@ class Breakdown:
         return [(group, len(list(some))) for group, some in itertools.groupby(c.group for c in self.columns)]
 
 
-def breakdown(result: Result) -> Breakdown:
+@dataclass(frozen=True)
+class Breakdowns:
+    """Measures that some limit holds for, and the others."""
+
+    limited: Breakdown
+    others: Breakdown
+
+
+Place = tuple[int, str, str]
+"""A probe's index, a metric, a modality ("" for all)."""
+Found = dict[Place, dict[Column, list[Finding]]]
+
+
+def breakdown(result: Result) -> Breakdowns:
     """All measures that were taken by modality or by group; where conditions share a cell, the worst is shown."""
-    cells: dict[tuple[int, str, str], dict[Column, list[Finding]]] = {}
+    cells: Found = {}
+    limited = set()
     for i, probe in enumerate(result.probes):
         for finding in probe.findings:
             if finding.estimate is not None:
                 place = (i, finding.metric, finding.modality or "")
                 cells.setdefault(place, {}).setdefault(_column(finding), []).append(finding)
+                if finding.limit is not None:
+                    limited.add(place[:2])
     split = {(i, metric) for (i, metric, modality), by in cells.items() if modality or any(c.group for c in by)}
-    places = [place for place in cells if place[:2] in split]
-    columns = _columns(result, {c for place in places for c in cells[place]})
-    rows: list[Row] = []
-    for place in sorted(places, key=lambda p: _order(result, p)):
-        i, metric, modality = place
-        probe = result.probes[i]
-        limit, low, high = _frame(probe, metric)
-        found = [
-            _cell(cells[place][c], probe.metric(metric), limit, low, high) if c in cells[place] else None
-            for c in columns[:COLUMNS]
-        ]
-        rows.append(
-            Row(
-                pillar=probe.pillar,
-                probe=i,
-                metric=metric,
-                unit=_named_unit(probe.metric(metric)),
-                modality=modality,
-                cells=found,
-                new_pillar=not rows or rows[-1].pillar != probe.pillar,
-                new_metric=not rows or (rows[-1].probe, rows[-1].metric) != (i, metric),
-            )
-        )
+    return Breakdowns(
+        _one(result, {p: by for p, by in cells.items() if p[:2] in split and p[:2] in limited}),
+        _one(result, {p: by for p, by in cells.items() if p[:2] in split and p[:2] not in limited}),
+    )
+
+
+def _one(result: Result, cells: Found) -> Breakdown:
+    columns = _columns(result, {c for by in cells.values() for c in by})
+    places = sorted(cells, key=lambda p: _order(result, p))
+    rows = [_row(result, place, cells[place], columns[:COLUMNS]) for place in places[:ROWS]]
+    spans = Counter((r.probe, r.metric) for r in rows)
+    shown: list[Row] = []
+    for row in rows:
+        last = shown[-1] if shown else None
+        first = last is None or (last.probe, last.metric) != (row.probe, row.metric)
+        new = last is None or last.pillar != row.pillar
+        shown.append(replace(row, new_pillar=new, span=spans[row.probe, row.metric] if first else 0))
     more = [
-        f"{len(x) - most} {what}"
-        for x, most, what in ((rows, ROWS, "rows"), (columns, COLUMNS, "columns"))
-        if len(x) > most
+        f"{n - most} {what}"
+        for n, most, what in ((len(places), ROWS, "rows"), (len(columns), COLUMNS, "columns"))
+        if n > most
     ]
-    return Breakdown(columns[:COLUMNS], rows[:ROWS], " and ".join(more))
+    return Breakdown(columns[:COLUMNS], shown, " and ".join(more))
+
+
+def _row(result: Result, place: Place, by: dict[Column, list[Finding]], columns: list[Column]) -> Row:
+    i, name, modality = place
+    probe = result.probes[i]
+    metric = probe.metric(name)
+    limit, low, high = _frame(probe, name)
+    return Row(
+        pillar=probe.pillar,
+        probe=i,
+        metric=name,
+        says=metric.says if metric else "",
+        unit=_named_unit(metric),
+        modality=modality,
+        cells=[_cell(by[c], metric, limit, low, high) if c in by else None for c in columns],
+    )
 
 
 def _column(finding: Finding) -> Column:
@@ -163,8 +193,15 @@ def _cell(found: list[Finding], metric: Metric | None, limit: Limit | None, low:
         tip += f", {finding.verdict.value}"
     if not whole and len(pairs) > 1:
         tip += f"; the worst of {len(pairs)} conditions: {finding.condition}"
-    text = figures.value(estimate, unit).removesuffix(_suffix(unit))
+    text = _short(estimate, unit)
     return Cell(text, sign, level, tip)
+
+
+def _short(estimate: Estimate, unit: str) -> str:
+    """The value as short as a cell is: shares with one decimal, the unit in the row's name."""
+    if figures.SCALED[unit] == figures.PERCENT:
+        return figures.amount(estimate.value, unit, 1)
+    return figures.value(estimate, unit).removesuffix(_suffix(unit))
 
 
 def _suffix(unit: str) -> str:

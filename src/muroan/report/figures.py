@@ -7,6 +7,7 @@ width deserves.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from muroan.estimate import Estimate
 from muroan.finding import Limit
@@ -65,9 +66,18 @@ def trimmed(x: float) -> str:
     """A number with at most four significant digits and no trailing zeros, as on an axis or in a limit."""
     if x == 0 or not math.isfinite(x):
         return plain(x, 0)
+    if not 1e-5 <= abs(x) < 1e7:
+        mantissa, _, exponent = f"{x:.2e}".partition("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}".replace("-", "−")
     digits = min(max(3 - math.floor(math.log10(abs(x))), 0), 6)
     text = plain(x, digits)
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def alike(values: Sequence[float]) -> int:
+    """Decimals for numbers that stand in one column: three digits of the largest, the same for all."""
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    return min(max(2 - math.floor(math.log10(largest)), 0), 5) if largest > 0 else 0
 
 
 def value(estimate: Estimate, unit: str) -> str:
@@ -108,7 +118,7 @@ def seconds(s: float) -> str:
     """A time span as one reads it."""
     if s < 0.1:
         return f"{s * 1000:.0f}{THIN}ms"
-    if s < 120:
+    if s < 600:
         return f"{s:.1f}{THIN}s"
     if s < 7200:
         return f"{s / 60:.0f}{THIN}min"

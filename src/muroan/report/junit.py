@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from muroan.audit.result import ProbeResult, Result
+from muroan.auditing.result import ProbeResult, Result
 from muroan.finding import Finding, Verdict
 from muroan.report.text import visible
 from muroan.report.words import explained, headlines

@@ -132,12 +132,15 @@ def lines(chart: LineChart) -> Markup:
         numbered += not found.control
     y = bottom
     counted = next((f for f in drawn if f.n and not f.control), None)
-    if counted is not None and counted.n:
+    same = ""
+    if counted is not None and counted.n and len(set(counted.n)) == 1:
+        same = f", n = {count(counted.n[0])} each"
+    elif counted is not None:
         body += _counts(counted, x_at, y + 3, left)
         y += 25
     at = [(x_at(t), label) for t, label in zip(x_ticks, labels(x_ticks, x_percent), strict=True)]
     body += [text(x, y + 15, label, "tick", "middle") for x, label in spaced(at, SIZE)]
-    axis = chart.x_label + (" (logarithmic)" if chart.log_x else "")
+    axis = chart.x_label + (" (logarithmic)" if chart.log_x else "") + same
     body.append(text((left + right) / 2, y + 32, fit(axis, right - left, SIZE), "axis", "middle"))
     y += 40
     if chart.diagonal:

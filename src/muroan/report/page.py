@@ -12,13 +12,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from muroan.audit.result import ProbeResult, Result, is_headline
+from muroan.auditing.result import ProbeResult, Result, is_headline
 from muroan.finding import Exhibit, Finding, Verdict
 from muroan.report import figures, taxonomy, words
 from muroan.report.breakdown import breakdown
@@ -30,6 +30,8 @@ from muroan.report.text import visible
 HERE = Path(__file__).parent
 PAGE_BYTES = 980_000
 PICTURE_BYTES = 600_000
+LONG_TABLE = 10
+"""A table of more rows is folded away."""
 SHOWN_VERDICTS = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS, Verdict.MEASURED)
 
 
@@ -79,6 +81,18 @@ class Line:
     metric: str
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A chart or table, ready. rows: of a table; missing: what is not drawn, in words."""
+
+    title: str
+    kind: str
+    drawing: Markup
+    missing: str
+    rows: int
+    wide: bool
+
+
 @dataclass
 class Section:
     """A probe as a section."""
@@ -87,9 +101,11 @@ class Section:
     probe: ProbeResult
     place: str
     lines: list[Line]
+    lines_left_out: int
     details: list[Line]
     details_left_out: int
-    charts: list[tuple[str, str, Markup, str]]
+    charts: list[Drawn]
+    tables: list[Drawn]
     charts_left_out: int
     exhibits: list[tuple[Exhibit, list[tuple[str, str, Markup]]]]
     exhibits_left_out: int
@@ -125,13 +141,16 @@ def _render(result: Result, folder: Path, caps: Caps, budget: Budget) -> str:
         "created": _moment(result.created),
         "tiles": [(v.value, words.MARK[v], words.WORD[v], result.summary.of(v)) for v in words.WORD],
         "listed": {v.value: rows[: caps.headlines] for v, rows in listed.items()},
-        "listed_left_out": {v.value: max(len(rows) - caps.headlines, 0) for v, rows in listed.items()},
+        "listed_left_out": {
+            v.value: result.summary.of(v) - min(len(rows), caps.headlines) for v, rows in listed.items()
+        },
         "unanswered": [(q, v.value, words.MARK[v], words.WORD[v], r) for q, v, r in words.unanswered(result)],
         "false_discoveries": words.false_discoveries(result),
         "not_asked": taxonomy.not_asked(result),
         "pillars": taxonomy.chart(result),
         "title_of": taxonomy.title,
-        "breakdown": breakdown(result),
+        "breakdowns": breakdown(result),
+        "gate_name": PurePath(result.gate.name.replace("\\", "/")).name if result.gate else "",
         "sections": sections,
         "caps": caps,
         "quarantined": len({q.sample for q in result.quarantine}),
@@ -142,7 +161,7 @@ def _render(result: Result, folder: Path, caps: Caps, budget: Budget) -> str:
         "level": figures.amount(result.level, "share"),
     }
     text: str = _environment().get_template("page.html.j2").render(context)
-    return text
+    return text.lstrip()
 
 
 def _environment() -> Environment:
@@ -250,10 +269,24 @@ def _section(
 ) -> Section:
     probe = result.probes[i]
     anchor = f"probe-{i + 1}"
-    lines = [_line(probe, f, anchor, result.data.cluster, caps) for f in words.headlines(probe)]
+    headlines = words.headlines(probe)
+    shown = headlines
+    if len(headlines) > caps.headlines:  # what is left out is what matters least
+        shown = sorted(headlines, key=lambda f: list(words.WORD).index(f.verdict))[: caps.headlines]
+    lines = [_line(probe, f, anchor, result.data.cluster, caps) for f in shown]
     details = _worst_first(probe, words.details(probe), caps.details)
-    charts = probe.charts[: caps.charts]
-    tally = [(v.value, words.MARK[v], n) for v in Verdict if (n := sum(line.verdict == v.value for line in lines))]
+    charts = [
+        Drawn(
+            words.sentence(c.title[:300]),
+            c.kind,
+            draw(c),
+            left_out(c),
+            len(c.rows) if c.kind == "table" else 0,
+            c.kind == "matrix" and len(c.columns) > 6,
+        )
+        for c in probe.charts[: caps.charts]
+    ]
+    tally = [(v.value, words.MARK[v], n) for v in words.WORD if (n := sum(f.verdict is v for f in headlines))]
     if not lines and probe.status != "completed":
         tally = [(probe.status, words.MARK[Verdict(probe.status)], 1)]
     pillar, _, place = probe.place.partition("/")
@@ -261,10 +294,12 @@ def _section(
         anchor=anchor,
         probe=probe,
         place=" · ".join(taxonomy.title(part) for part in (pillar, place) if part),
-        lines=lines[: caps.headlines],
+        lines=lines,
+        lines_left_out=len(headlines) - len(lines),
         details=[_line(probe, f, anchor, result.data.cluster, caps) for f in details],
         details_left_out=len(words.details(probe)) - len(details),
-        charts=[(c.title, c.kind, draw(c), left_out(c)) for c in charts],
+        charts=[c for c in charts if c.rows <= LONG_TABLE],
+        tables=[c for c in charts if c.rows > LONG_TABLE],
         charts_left_out=max(len(probe.charts) - caps.charts, 0),
         exhibits=exhibits,
         exhibits_left_out=max(len(probe.exhibits) - caps.exhibits, 0),
@@ -309,7 +344,7 @@ def _line(probe: ProbeResult, finding: Finding, anchor: str, cluster: str | None
     return Line(
         anchor=anchor,
         probe=probe.name,
-        title=finding.title[:300],
+        title=words.sentence(finding.title[:300]),
         says=(metric.says if metric else "")[: caps.prose],
         where=words.where(finding),
         modality=finding.modality or "",

@@ -63,9 +63,8 @@ def panel(found: Panel, folder: Path, budget: Budget) -> Markup:
         kind, data, size = budget.encoded[found.file]
     except (OSError, ValueError, SyntaxError) as error:
         return _absent(f"the picture could not be read: {_why(error)}")
-    if not budget.spend(len(data)):
-        return _absent(left_out)
-    return _picture(found, f"data:image/{kind};base64,{data}", size)
+    drawn = _picture(found, f"data:image/{kind};base64,{data}", size)
+    return drawn if budget.spend(len(drawn)) else _absent(left_out)
 
 
 def visible_values(text: str) -> Markup:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from muroan.audit.result import ProbeResult, Result
+from muroan.auditing.result import ProbeResult, Result
 from muroan.finding import Finding, Metric, Verdict
 from muroan.report.text import visible
 from muroan.report.words import explained, headlines

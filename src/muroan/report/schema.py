@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from muroan.audit.result import FORMAT, Result
+from muroan.auditing.result import FORMAT, Result
 
 PUBLISHED = "docs/findings.schema.json"
 

@@ -128,11 +128,12 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def spaced(at: Sequence[tuple[float, str]], size: float, gap: float = 6.0) -> list[tuple[float, str]]:
-    """Those centred labels that do not run into the one before."""
+    """Those centred labels that do not run into the one before; one at the edge moves inside."""
     kept: list[tuple[float, str]] = []
     end = -math.inf
     for x, label in at:
         half = width_of(label, size) / 2
+        x = min(max(x, half + 1), WIDTH - half - 1)
         if x - half >= end + gap:
             kept.append((x, label))
             end = x + half

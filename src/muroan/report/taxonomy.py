@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from muroan.audit.result import ProbeResult, Result
+from muroan.auditing.result import ProbeResult, Result
 
 PLACES: dict[str, dict[str, str]] = {
     "robustness": {

@@ -9,11 +9,22 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from muroan.audit.result import ProbeResult, Result
+from muroan.auditing.result import ProbeResult, Result
 from muroan.finding import Finding, Verdict
 from muroan.report import figures
 from muroan.report.text import one_line
-from muroan.report.words import MARK, WORD, decision, headline, headlines, unanswered, unit_of, where, would_decide
+from muroan.report.words import (
+    MARK,
+    WORD,
+    decision,
+    headline,
+    headlines,
+    sentence,
+    unanswered,
+    unit_of,
+    where,
+    would_decide,
+)
 
 ORDER = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS, Verdict.MEASURED)
 STYLE = {
@@ -53,10 +64,8 @@ def _verdicts(found: Sequence[tuple[ProbeResult, Finding]]) -> Table:
     out = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     out.add_column("", no_wrap=True)
     out.add_column("finding", ratio=3, overflow="fold")
-    out.add_column("value", no_wrap=True, justify="right")
-    out.add_column("interval", no_wrap=True)
-    out.add_column("n", no_wrap=True, justify="right")
-    out.add_column("limit", no_wrap=True)
+    out.add_column("value, interval", no_wrap=True)
+    out.add_column("limit, n", no_wrap=True)
     for verdict in ORDER:
         chosen = [(p, f) for p, f in found if f.verdict is verdict]
         for probe, finding in chosen[:MEASURED] if verdict is Verdict.MEASURED else chosen:
@@ -69,17 +78,17 @@ def _row(probe: ProbeResult, finding: Finding) -> list[Text]:
     assert e is not None
     unit = unit_of(probe, finding)
     style = STYLE[finding.verdict]
-    name = Text(one_line(finding.title, 160))
+    name = Text(sentence(one_line(finding.title, 160)))
     for extra in (where(finding), would_decide(finding)):
         if extra:
             name.append(f"\n{one_line(extra, 160)}", style="dim")
     return [
         Text(f"{MARK[finding.verdict]} {WORD[finding.verdict]}", style=style),
         name,
-        Text(figures.value(e, unit)),
-        Text(figures.interval(e, unit)),
-        Text(figures.count(e.n)),
-        Text(figures.limit(finding.limit, unit) if finding.limit else "", style="dim"),
+        Text(f"{figures.value(e, unit)}\n").append(figures.interval(e, unit), style="dim"),
+        Text(figures.limit(finding.limit, unit) if finding.limit else "no limit").append(
+            f"\nn = {figures.count(e.n)}", style="dim"
+        ),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muroan.audit.result import ProbeResult, Result, is_headline
+from muroan.auditing.result import ProbeResult, Result, is_headline
 from muroan.finding import Finding, Verdict
 from muroan.report import figures
 
@@ -29,6 +29,11 @@ def counted(n: int, one: str, many: str | None = None) -> str:
     """ "1 limit", "2 limits", "no limits"."""
     noun = one if n == 1 else (many or one + "s")
     return f"{figures.count(n) if n else 'no'} {noun}"
+
+
+def sentence(text: str) -> str:
+    """`text` beginning with a capital, the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def headline(result: Result) -> str:
