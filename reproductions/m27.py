@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from _digits_views import VIEWS, Arrays, pictures, split, views
 
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.data.easy_vqa import easy_vqa
 from muroan.estimate import Estimate, mean
 from muroan.models.easy_vqa import easy_vqa_model

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from _digits_views import naive_bayes, network, world
 
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability.calibration import Calibration
 from muroan.monitoring.reliability.scored import scored

@@ -10,7 +10,7 @@ from typing import Any
 
 from _digits_views import world
 
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.data.easy_vqa import easy_vqa
 from muroan.dataset import Splits
 from muroan.finding import LineChart

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.data.easy_vqa import easy_vqa
 from muroan.dataset import Splits
 from muroan.estimate import mean

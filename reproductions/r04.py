@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.estimate import mean, paired_difference, proportion

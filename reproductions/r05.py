@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.data.easy_vqa import EasyVQA, easy_vqa
 from muroan.dataset import Splits
 from muroan.estimate import mean, paired_difference

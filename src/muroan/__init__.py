@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from muroan.api import AuditRun, audit
     from muroan.attack import Attack, Attacked
-    from muroan.audit.gate import Gate
-    from muroan.audit.run import AuditRun, audit
+    from muroan.auditing.gate import Gate
     from muroan.batch import Batch, Schema
     from muroan.budget import Budget
     from muroan.clean import Clean
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "attack": ("Attack", "Attacked"),
-    "audit.gate": ("Gate",),
-    "audit.run": ("AuditRun", "audit"),
+    "auditing.gate": ("Gate",),
+    "api": ("AuditRun", "audit"),
     "batch": ("Batch", "Schema"),
     "budget": ("Budget",),
     "clean": ("Clean",),

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from muroan.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-MODEL, DATA = "torch:tests.audit.worlds:model", "python:tests.audit.worlds:data"
+MODEL, DATA = "torch:tests.auditing.worlds:model", "python:tests.auditing.worlds:data"
 PROBE = ("--probe", "controllability.fairness", "--probe", "robustness.missing_modality")
 
 
@@ -124,7 +124,7 @@ def test_diff_finds_what_got_worse_and_nothing_where_nothing_changed(run, tmp_pa
     assert same.exit_code == 0, same.output
     assert "0 worse" in same.output
     worse = tmp_path / "worse"
-    muroan("audit", "torch:tests.audit.worlds:noisy", DATA, *PROBE, "--out", str(worse), "-q")
+    muroan("audit", "torch:tests.auditing.worlds:noisy", DATA, *PROBE, "--out", str(worse), "-q")
     done = muroan("diff", str(run), str(worse))
     assert done.exit_code == 1, done.output
     assert muroan("diff", str(worse), str(run)).exit_code == 0

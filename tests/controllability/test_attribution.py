@@ -12,8 +12,8 @@ import torch
 from polars.testing import assert_frame_equal
 
 from muroan import BlackBox, Image, Metered, Splits, Tabular, Text, TorchModel
-from muroan.audit.gate import Gate
-from muroan.audit.observe import observe_all
+from muroan.auditing.gate import Gate
+from muroan.auditing.observe import observe_all
 from muroan.clean import Clean
 from muroan.controllability.explainability.attribution import AttributionProbe
 from muroan.controllability.explainability.attribution_findings import MODALITIES

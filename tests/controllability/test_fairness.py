@@ -8,8 +8,8 @@ import torch
 from fairlearn import metrics as fairlearn
 
 from muroan import Splits, Tabular, TorchModel
-from muroan.audit.gate import Gate
-from muroan.audit.observe import observe_all
+from muroan.auditing.gate import Gate
+from muroan.auditing.observe import observe_all
 from muroan.controllability.fairness import group_metrics as gm
 from muroan.controllability.fairness.group_gaps import GroupGaps
 from muroan.data.memory import InMemory

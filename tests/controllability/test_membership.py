@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from muroan import Capability, Splits, Tabular, TorchModel, Verdict
-from muroan.audit.gate import Gate
-from muroan.audit.observe import observe_all
+from muroan.auditing.gate import Gate
+from muroan.auditing.observe import observe_all
 from muroan.controllability.privacy.likelihood_ratio import lira, logit_confidence
 from muroan.controllability.privacy.membership import Membership
 from muroan.data.memory import InMemory

@@ -18,7 +18,7 @@ from muroan.model import Capability, Embedded
 from muroan.models.easy_vqa import EasyVQAModel, easy_vqa_model
 from muroan.models.easy_vqa.card import accuracy, scores
 from muroan.models.easy_vqa.examples import Examples, gather
-from muroan.models.easy_vqa.network import Network, build_vocabulary, tokenise, word_index
+from muroan.models.easy_vqa.network import Network, build_vocabulary, halve, tokenise, word_index
 from muroan.models.easy_vqa.recipe import Recipe, balanced_halves, parameters, train
 from muroan.models.easy_vqa.train import Trainer, main
 from muroan.models.easy_vqa.weights import Trained, load, save
@@ -283,6 +283,11 @@ def test_halves_belong_to_the_pictures_not_to_their_order() -> None:
 
 
 # Training
+
+
+def test_pictures_are_averaged_over_squares() -> None:
+    pictures = torch.rand(2, 3, 64, 64)
+    assert torch.allclose(halve(pictures), torch.nn.functional.avg_pool2d(pictures, 2), atol=1e-6)
 
 
 def test_questions_of_pictures_come_in_the_order_of_the_pictures() -> None:

@@ -9,7 +9,7 @@ import torch
 from reliability_organisms import CLASSES, STRENGTH, model, sure_without, world
 
 from muroan import Splits, Tabular
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.checks.alarms import alarms, findings
 from muroan.data.memory import InMemory
 from muroan.estimate import Estimate
@@ -131,7 +131,7 @@ def test_rows_hold_what_the_model_says_without_an_input():
 
 
 def test_neutral_inputs_are_encoded_once_a_shard_not_once_a_sample():
-    from muroan.audit.observe import clean_pass, observe
+    from muroan.auditing.observe import clean_pass, observe
     from muroan.meter import Metered
 
     splits = world(0, n=64, reference=64)
@@ -238,7 +238,7 @@ def test_confidence_rises_even_in_an_ideal_model_and_never_in_one_that_ignores_t
 
 def test_exhibits_are_the_surest_errors():
     splits = world(9, n=200, reference=20)
-    from muroan.audit.observe import clean_pass, observe
+    from muroan.auditing.observe import clean_pass, observe
     from muroan.meter import Metered
 
     metered = Metered(model(), splits.audited.schema.modalities)

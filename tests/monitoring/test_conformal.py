@@ -12,7 +12,7 @@ from reliability_organisms import CLASSES, STRENGTH, model, sure_without, world
 from torch import nn
 
 from muroan import Splits
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.checks.alarms import alarms, findings
 from muroan.data.memory import InMemory
 from muroan.finding import BarChart, Conclusion, Finding, LineChart, TableChart, Verdict

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.batch import Schema
 from muroan.clean import Clean
 from muroan.data.easy_vqa import easy_vqa

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.batch import Schema
 from muroan.data.memory import InMemory
 from muroan.dataset import Splits

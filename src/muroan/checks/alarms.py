@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from muroan.audit.gate import Gate
-from muroan.audit.observe import observe_all
+from muroan.auditing.gate import Gate
+from muroan.auditing.observe import observe_all
 from muroan.dataset import Splits
 from muroan.estimate import Estimate, proportion
 from muroan.finding import Finding, Verdict, judge

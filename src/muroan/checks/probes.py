@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from muroan.audit.observe import observe_all
+from muroan.auditing.observe import observe_all
 from muroan.checks.bed import PlantedModel, planted
 from muroan.dataset import Dataset, Splits
 from muroan.errors import NotApplicable
@@ -51,7 +51,7 @@ def says_what_it_is(probe: Probe) -> None:
 
 def settings_survive_json(probe: Probe) -> None:
     """Settings written to a plan and read back give an equal probe."""
-    from muroan.audit.result import jsonable
+    from muroan.auditing.result import jsonable
 
     again = type(probe).configured(json.loads(json.dumps(jsonable(probe.settings()))))
     assert again == probe, f"{again} is not {probe}"

@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from muroan.audit.run import AuditRun
+    from muroan.api import AuditRun
 
 app = typer.Typer(
     name="muroan",
@@ -32,9 +32,7 @@ Probes = Annotated[
     list[str] | None,
     typer.Option("--probe", help="NAME or NAME:setting=value,...; again for more. All probes if left out."),
 ]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress, no table; only errors and the exit code.")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table; only errors and the exit code.")]
 
 
 def _version(wanted: bool) -> None:
@@ -113,7 +111,7 @@ def demo(
     with _errors(out):
         from importlib.resources import as_file, files
 
-        from muroan.audit.run import audit as carry
+        from muroan.api import audit as carry
 
         with as_file(files("muroan.cli") / "demo-gate.yaml") as gate:
             done = carry(
@@ -127,20 +125,14 @@ def demo(
 
 @app.command()
 def audit(
-    model: Annotated[
-        str, typer.Argument(help="MODEL reference, an audit.yaml, or a run directory to go on with.")
-    ],
+    model: Annotated[str, typer.Argument(help="MODEL reference, an audit.yaml, or a run directory to go on with.")],
     data: Annotated[
         str | None, typer.Argument(help="DATA reference: a name, or a table with its .yaml beside it.")
     ] = None,
     probe: Probes = None,
     gate: Annotated[Path | None, typer.Option("--gate", help="YAML file of limits per metric.")] = None,
-    reference: Annotated[
-        str | None, typer.Option("--reference", help="Data on which thresholds are fitted.")
-    ] = None,
-    members: Annotated[
-        str | None, typer.Option("--members", help="A sample of the model's training data.")
-    ] = None,
+    reference: Annotated[str | None, typer.Option("--reference", help="Data on which thresholds are fitted.")] = None,
+    members: Annotated[str | None, typer.Option("--members", help="A sample of the model's training data.")] = None,
     out: Out = None,
     engine: Annotated[str, typer.Option("--engine", help="Where shards are worked on.")] = "local",
     limit: Limit = None,
@@ -151,7 +143,7 @@ def audit(
 ) -> None:
     """Audit a model on data and end with an exit code that a pipeline understands."""
     with _errors(out):
-        from muroan.audit.request import request
+        from muroan.auditing.request import request
 
         asked = request(
             model,
@@ -168,12 +160,12 @@ def audit(
         out = asked.out
         plan = asked.plan()
         if dry_run:
-            from muroan.audit.run import trial
+            from muroan.auditing.trial import trial
             from muroan.cli.tables import cost_table
 
             _console().print(cost_table(trial(plan), len(plan.data.audited)))
             return
-        from muroan.audit.run import carry_out
+        from muroan.api import carry_out
 
         if not quiet:
             _say(f"run directory: {asked.out}")
@@ -211,11 +203,11 @@ def report(
 ) -> None:
     """Draw the conclusions and the page again, from the evidence alone."""
     with _errors():
-        from muroan.audit.gate import read_gate
-        from muroan.audit.run import conclude
-        from muroan.audit.store import Run
+        from muroan.api import draw_again
+        from muroan.auditing.gate import read_gate
+        from muroan.auditing.store import Run
 
-        done = conclude(Run(run), gate=read_gate(gate) if gate else None)
+        done = draw_again(Run(run), gate=read_gate(gate) if gate else None)
         _show(done, quiet)
         raise typer.Exit(done.exit_code)
 
@@ -228,8 +220,8 @@ def diff(
 ) -> None:
     """Compare two audits sample by sample; ends with 1 if anything got worse beyond doubt."""
     with _errors():
-        from muroan.audit.diff import compare
-        from muroan.audit.store import Run
+        from muroan.auditing.diff import compare
+        from muroan.auditing.store import Run
 
         found = compare(Run(before), Run(after))
         if json:
@@ -250,8 +242,8 @@ def explain(
 ) -> None:
     """One sample: what the model said, what every probe saw, and which modality and parts spoke for it."""
     with _errors():
-        from muroan.audit.explain import explain as story
-        from muroan.audit.store import Run
+        from muroan.auditing.explain import explain as story
+        from muroan.auditing.store import Run
 
         found = story(Run(run), sample)
         if json:

@@ -11,9 +11,9 @@ from rich.text import Text
 from muroan.report.text import one_line
 
 if TYPE_CHECKING:
-    from muroan.audit.diff import Comparison
-    from muroan.audit.explain import Story
-    from muroan.audit.run import TrialCost
+    from muroan.auditing.diff import Comparison
+    from muroan.auditing.explain import Story
+    from muroan.auditing.trial import TrialCost
 
 VERDICT_STYLES = {"better": "green", "worse": "bold red", "undecided": "dim"}
 

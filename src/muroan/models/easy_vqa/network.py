@@ -50,6 +50,15 @@ def tokenise(questions: Sequence[str], index: Mapping[str, int]) -> tuple[Tensor
     return both[..., 1], both[..., 0]
 
 
+def halve(pictures: Tensor) -> Tensor:
+    """Pictures [..., H, W] averaged over squares of 2×2.
+
+    Two additions of slices: on a CPU a fifth of the time of `avg_pool2d`, which would be half of all encoding.
+    """
+    rows = pictures[..., ::2, :] + pictures[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
+
+
 class Network(nn.Module):
     """vocabulary: number of known words; classes: number of answers."""
 
@@ -90,7 +99,7 @@ class Network(nn.Module):
 
     def encode_image(self, pictures: Tensor) -> Tensor:
         """Pictures [N, 3, 64, 64] in [0, 1] -> codes [N, CODE]."""
-        x = (functional.avg_pool2d(pictures, 2) - self.mean) * 2
+        x = (halve(pictures) - self.mean) * 2
         for convolution in self.convolutions:
             x = functional.relu(convolution(x))
         code: Tensor = self.image(x.flatten(1))

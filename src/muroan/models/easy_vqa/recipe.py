@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from muroan.data.easy_vqa import MEAN_COLOUR
 from muroan.models.easy_vqa.examples import Examples
-from muroan.models.easy_vqa.network import PADDING, UNKNOWN_INDEX, Network
+from muroan.models.easy_vqa.network import PADDING, UNKNOWN_INDEX, Network, halve
 from muroan.randomness import key, sample_keys, uniform
 
 
@@ -54,7 +54,7 @@ def train(
     generator = torch.Generator().manual_seed(key("easy-vqa training", seed) % 2**63)
     network = Network(len(index), classes)
     network.initialise(generator)
-    network.mean.copy_(functional.avg_pool2d(examples.values(chosen).mean(dim=0), 2))
+    network.mean.copy_(halve(examples.values(chosen).mean(dim=0)))
     tokens = examples.tokens(index)
     neutral = torch.tensor(MEAN_COLOUR).view(1, 3, 1, 1).expand(1, 3, 64, 64)
 

@@ -146,7 +146,9 @@ class Conformal(Probe):
             plain = Recipe(recipe.name, tuned=recipe.tuned)
             exact = Calibrated.on(plain, few, self.alpha).apply(one_per_cluster(audited[CLEAN], about.seed))
         refitted = {
-            c: Calibrated.on(recipe, reference[c], self.alpha).apply(s) for c, s in audited.items() if c in reference
+            c: Calibrated.on(recipe, reference[c], self.alpha).apply(s)
+            for c, s in audited.items()
+            if c in reference and c != CLEAN
         }
         make = Findings(
             probe=self.name, modalities=tuple(about.modalities), level=about.level, seed=about.seed, notes=notes

@@ -262,7 +262,6 @@ class Findings:
                 note=f"Threshold {sets.by.threshold:.4g} from the reference {condition}.",
             )
             for condition, sets in audited.items()
-            if condition != CLEAN
         ]
 
     def groups(self, sets: Applied, groups: Mapping[str, Mapping[str, NDArray[np.bool_]]]) -> list[Finding]:

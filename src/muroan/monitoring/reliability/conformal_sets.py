@@ -59,28 +59,33 @@ def lac(log_probabilities: ArrayLike) -> Floats:
 def aps(probabilities: ArrayLike, u: ArrayLike) -> Floats:
     """Adaptive prediction sets for every label [N, K]: the mass of likelier labels + u times the label's own
     (Romano et al. 2020). Larger sets where the model is unsure; with u the coverage is exact."""
-    return raps(probabilities, u, penalty=0.0, free=0)
+    return mass_and_rank(probabilities, u)[0]
 
 
 def raps(probabilities: ArrayLike, u: ArrayLike, *, penalty: float, free: int) -> Floats:
     """Regularised APS for every label [N, K]: + penalty · (rank of the label − free), where positive
-    (Angelopoulos et al. 2021). Labels that share a probability share a rank."""
+    (Angelopoulos et al. 2021)."""
+    mass, ranks = mass_and_rank(probabilities, u)
+    return mass + penalty * np.maximum(ranks - free, 0) if penalty else mass
+
+
+def mass_and_rank(probabilities: ArrayLike, u: ArrayLike) -> tuple[Floats, NDArray[np.int32]]:
+    """APS scores and ranks (1 = likeliest) of every label [N, K]; equally likely labels share both."""
     p, draws = np.asarray(probabilities, dtype=np.float64), np.asarray(u, dtype=np.float64)
     n, k = p.shape
-    out = np.empty_like(p)
+    mass, ranks = np.empty_like(p), np.empty(p.shape, dtype=np.int32)
     step = max(1, _CHUNK // k)
     for start in range(0, n, step):
         part = slice(start, start + step)
-        order = np.argsort(-p[part], axis=1, kind="stable")
-        sorted_p = np.take_along_axis(p[part], order, axis=1)
-        before = np.cumsum(sorted_p, axis=1) - sorted_p
-        first = np.ones_like(sorted_p, dtype=bool)
-        first[:, 1:] = sorted_p[:, 1:] != sorted_p[:, :-1]
+        order = np.argsort(-p[part], axis=1)  # need not be stable: labels that tie share all that follows
+        ordered = np.take_along_axis(p[part], order, axis=1)
+        first = np.ones_like(ordered, dtype=bool)
+        first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
         place = np.maximum.accumulate(np.where(first, np.arange(k), 0), axis=1)
-        before = np.take_along_axis(before, place, axis=1)
-        score = before + draws[part, None] * sorted_p + penalty * np.maximum(place + 1 - free, 0)
-        np.put_along_axis(out[part], order, score, axis=1)
-    return out
+        before = np.take_along_axis(np.cumsum(ordered, axis=1) - ordered, place, axis=1)
+        np.put_along_axis(mass[part], order, before + draws[part, None] * ordered, axis=1)
+        np.put_along_axis(ranks[part], order, (place + 1).astype(np.int32), axis=1)
+    return mass, ranks
 
 
 def own(scores: Floats, targets: ArrayLike) -> Floats:
@@ -108,13 +113,13 @@ def tune_raps(log_probabilities: ArrayLike, u: ArrayLike, targets: ArrayLike, al
 
     lp, y = np.asarray(log_probabilities, dtype=np.float64), np.asarray(targets)
     temperature = fit_temperature(lp, y)
-    p = np.exp(tempered(lp, temperature))
-    ranks = 1 + (p > own(p, y)[:, None]).sum(axis=1)
-    k = min(rank(len(ranks), alpha), len(ranks))
-    free = int(np.partition(ranks, k - 1)[k - 1])
+    mass, ranks = mass_and_rank(np.exp(tempered(lp, temperature)), u)
+    mine = ranks[np.arange(len(y)), y]
+    k = min(rank(len(y), alpha), len(y))
+    free = int(np.partition(mine, k - 1)[k - 1])
 
     def size(penalty: float) -> float:
-        scores = raps(p, u, penalty=penalty, free=free)
+        scores = mass + penalty * np.maximum(ranks - free, 0)
         return float(sets(scores, quantile(own(scores, y), alpha)).sum(axis=1).mean())
 
     return Tuned(temperature, min(LAMBDAS, key=size), free)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from muroan import registry
-from muroan.audit.store import Run
+from muroan.auditing.store import Run
 from muroan.clean import Clean
 from muroan.errors import AskedWrongly, BadSample, MuroanError, nearest
 from muroan.evidence import SAMPLES

@@ -12,8 +12,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from muroan import registry
-from muroan.audit import result as doc
-from muroan.audit.store import Run
+from muroan.auditing import result as doc
+from muroan.auditing.store import Run
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate, adjust, p_value, paired_difference
 from muroan.evidence import AUDITED, SAMPLES

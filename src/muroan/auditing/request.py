@@ -24,9 +24,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from muroan import plain_yaml
-from muroan.audit.gate import Gate, complaint, read_gate
-from muroan.audit.plan import SHARD, Plan, prepare
-from muroan.audit.store import Run
+from muroan.auditing.gate import Gate, complaint, read_gate
+from muroan.auditing.plan import SHARD, Plan, prepare
+from muroan.auditing.store import Run
 from muroan.errors import AskedWrongly
 
 

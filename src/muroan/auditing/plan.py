@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from muroan import __version__, registry
-from muroan.audit.gate import Gate, read_gate
-from muroan.audit.observe import selection
+from muroan.auditing.gate import Gate, read_gate
+from muroan.auditing.observe import selection
 from muroan.dataset import Dataset, Splits, split_off
 from muroan.errors import AskedWrongly, nearest
 from muroan.evidence import AUDITED, MEMBERS, REFERENCE
@@ -81,7 +81,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `audit.json` has it. Two plans with equal entries observe the same."""
-        from muroan.audit.result import AuditedData, AuditedModel, jsonable
+        from muroan.auditing.result import AuditedData, AuditedModel, jsonable
 
         schema = self.data.audited.schema
         model = AuditedModel(
@@ -255,8 +255,7 @@ def _fit(model: Model, splits: Splits) -> None:
         for m in model.modalities:
             if m not in data.schema.modalities:
                 raise AskedWrongly(
-                    f"{model.name} takes {m!r}, which {data.name} does not have. "
-                    f"{nearest(m, data.schema.modalities)}"
+                    f"{model.name} takes {m!r}, which {data.name} does not have. {nearest(m, data.schema.modalities)}"
                 )
         if tuple(model.classes) != tuple(data.schema.classes):
             ours, theirs = list(model.classes), list(data.schema.classes)

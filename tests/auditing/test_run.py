@@ -11,15 +11,15 @@ import polars as pl
 import pytest
 
 from muroan import Splits
-from muroan.audit import result as documents
-from muroan.audit import store
-from muroan.audit.run import audit, conclude
-from muroan.audit.store import Run
+from muroan.api import audit, draw_again
+from muroan.auditing import result as documents
+from muroan.auditing import store
+from muroan.auditing.store import Run
 from muroan.checks import planted
 from muroan.data.memory import InMemory
 from muroan.errors import AskedWrongly, CannotComplete
 from muroan.finding import Verdict
-from tests.audit.worlds import PROBES, Stumbling, data, model
+from tests.auditing.worlds import PROBES, Stumbling, data, model
 
 
 def go(out: Path, **options):
@@ -71,7 +71,7 @@ def test_a_finished_audit_asked_again_observes_nothing_and_concludes_the_same(tm
 
 def test_conclusions_need_neither_model_nor_data(tmp_path):
     first = go(tmp_path / "run")
-    assert essence(conclude(Run(first.path))) == essence(first)
+    assert essence(draw_again(Run(first.path))) == essence(first)
 
 
 def test_size_of_shards_does_not_change_findings(tmp_path):
@@ -283,7 +283,7 @@ def test_a_report_of_an_unfinished_run_is_refused(tmp_path):
     run = go(tmp_path / "run", shard=40)
     (run.path / "evidence" / "samples" / "audited-00001.parquet").unlink()
     with pytest.raises(CannotComplete, match="is not finished: 1 of 6 shards are missing"):
-        conclude(Run(run.path))
+        draw_again(Run(run.path))
 
 
 def test_no_socket_is_opened(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muroan import Metric, registry
-from muroan.audit.gate import Gate, read_gate
+from muroan.auditing.gate import Gate, read_gate
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate, proportion
 from muroan.finding import Finding, Limit, Verdict, judge

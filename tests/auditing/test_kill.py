@@ -11,16 +11,16 @@ import sys
 import time
 from pathlib import Path
 
-from muroan.audit.run import audit
-from tests.audit.test_run import essence
-from tests.audit.worlds import PROBES, data, slow
+from muroan.api import audit
+from tests.auditing.test_run import essence
+from tests.auditing.worlds import PROBES, data, slow
 
 ROOT = Path(__file__).parents[2]
 CODE = """
 import torch
 torch.set_num_threads(1)
-from tests.audit.worlds import PROBES, data, slow
-from muroan.audit.run import audit
+from tests.auditing.worlds import PROBES, data, slow
+from muroan.api import audit
 print("up", flush=True)
 audit(slow(), data(), probes=PROBES, out={out!r}, shard=12, show_progress=False)
 """
@@ -68,9 +68,9 @@ def test_control_c_says_how_to_go_on(tmp_path):
     out = tmp_path / "run"
     code = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "sys.argv = ['muroan', 'audit', 'torch:tests.audit.worlds:slow', 'python:tests.audit.worlds:data',\n"
+        "sys.argv = ['muroan', 'audit', 'torch:tests.auditing.worlds:slow', 'python:tests.auditing.worlds:data',\n"
         f"            '--probe', 'controllability.fairness', '--out', {str(out)!r}]\n"
-        "import muroan.audit.plan as plan\n"
+        "import muroan.auditing.plan as plan\n"
         "plan.prepare.__kwdefaults__['shard'] = 4\n"
         "from muroan.cli import main\n"
         "main()\n"

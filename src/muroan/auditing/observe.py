@@ -186,8 +186,7 @@ def observe_all(
                 if split not in p.splits:
                     continue
                 mine = [
-                    c.take([j for j, name in enumerate(c.batch.ids) if place[name] in wanted[p.name]])
-                    for c in pieces
+                    c.take([j for j, name in enumerate(c.batch.ids) if place[name] in wanted[p.name]]) for c in pieces
                 ]
                 found = observe(p, [c for c in mine if len(c)])
                 quarantined.extend(found.quarantined)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from muroan.audit.observe import Observed
+from muroan.auditing.observe import Observed
 from muroan.dataset import Quarantined
 from muroan.errors import AskedWrongly, CannotComplete
 from muroan.finding import Exhibit

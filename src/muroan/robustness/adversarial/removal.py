@@ -1,0 +1,199 @@
+"""What a model says with parts of its input removed: each distinct erased value is encoded once, then recombined.
+
+Removals are asked for in flat form: row t removes `boxes[m][t]` from sample `sample[t]`, all modalities at once,
+and all boxes of a row at once (one erasure of their union, never one after another). Two questions about one
+picture that lose the same region share its code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from muroan.clean import Clean
+from muroan.meter import ENCODE_CHUNK, Codes
+from muroan.modality import Modality, Value, boxes_cover, take
+
+Boxes = Mapping[str, Tensor]
+"""m -> long [T, R_m, 2·axes]: what each of T rows removes from modality m; a box of length 0 removes nothing."""
+
+POINTWISE = ("text", "tabular")
+"""Kinds whose points mean something alone, and whose neighbours need not belong together."""
+
+Read = Callable[[Mapping[str, Codes], Mapping[str, Tensor], Tensor, Tensor], Tensor]
+"""(codes, index, sample [t], logits [t, K]) -> [t, ...]: what is kept of each removal's answer."""
+
+CHUNK_BYTES = 2**25
+"""Erased values held at once; larger blocks of memory cost more in page faults than they save in calls."""
+TEXT_BYTES = 512
+"""What one text is taken to weigh."""
+
+
+def share(removed: Tensor, points: Tensor) -> Tensor:
+    """Removed points as a part of all points, 0 to 1 (V4: pixels and words count alike, as points)."""
+    return removed.double() / points.clamp_min(1).double()
+
+
+def lengths(boxes: Tensor) -> Tensor:
+    """Points of each box: [..., 2·axes] -> [...]."""
+    return boxes[..., boxes.shape[-1] // 2 :].prod(dim=-1)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A clean pass, asked again with parts removed.
+
+    Removing a part does not make a modality missing: the model is still told that it is present.
+    """
+
+    clean: Clean
+
+    @cached_property
+    def values(self) -> dict[str, Value]:
+        """The value behind each of the clean pass's codes."""
+        batch, out = self.clean.batch, {}
+        for m, index in self.clean.index.items():
+            first = torch.full((self.clean.codes[m].n,), len(batch), dtype=torch.long)
+            first = first.scatter_reduce(0, index, torch.arange(len(batch)), reduce="amin")
+            out[m] = take(batch.inputs[m], first)
+        return out
+
+    @cached_property
+    def grids(self) -> dict[str, Tensor]:
+        """m -> points along each axis, long [N, axes], 0 where the sample has no such modality."""
+        batch, out = self.clean.batch, {}
+        for m, modality in self.modalities.items():
+            grid = modality.grid(self.values[m])[self.clean.index[m]]
+            here = batch.present.get(m)
+            out[m] = grid if here is None else torch.where(here[:, None], grid, 0)
+        return out
+
+    @cached_property
+    def points(self) -> dict[str, Tensor]:
+        """m -> points of each sample, long [N]; 0 where the sample has no such modality."""
+        return {m: grid.prod(dim=1) for m, grid in self.grids.items()}
+
+    @cached_property
+    def total(self) -> Tensor:
+        """Points of each sample over all modalities, long [N]."""
+        return torch.stack(list(self.points.values())).sum(dim=0)
+
+    @property
+    def modalities(self) -> Mapping[str, Modality]:
+        return self.clean.model.modalities
+
+    def ask(self, sample: Tensor, boxes: Boxes, read: Read | None = None) -> Tensor:
+        """What `read` makes of each removal [T, ...]; without it the predicted class [T].
+
+        Only that is kept: logits of a million removals and a thousand classes would not fit.
+        """
+        distinct = {m: _distinct(self.clean.index[m][sample], b) for m, b in boxes.items()}
+        rows, answers = [], []
+        for row in self._chunks(boxes, distinct):
+            mine = sample[row]
+            codes, index = dict(self.clean.codes), {m: i[mine] for m, i in self.clean.index.items()}
+            for m, b in boxes.items():
+                if bool((lengths(b[row]) > 0).any()):
+                    codes[m], index[m] = self._erased(m, index[m], b[row], distinct[m][row])
+            present = {m: p[mine] for m, p in self.clean.batch.present.items()}
+            logits = self.clean.model.logits(codes, index, present or None)
+            rows.append(row)
+            answers.append(logits.argmax(dim=1) if read is None else read(codes, index, mine, logits))
+        answer = torch.cat(answers)
+        return torch.empty_like(answer).index_copy_(0, torch.cat(rows), answer)
+
+    def untouched(self) -> Tensor:
+        """Logits [N, K] with nothing removed, through the same steps as any removal: erase, encode, fuse.
+
+        What differs from the clean pass is the measurement's own doing (a second preprocessing, a model that
+        answers differently each time), and no removal may then be blamed for it.
+        """
+        codes = {}
+        for m, modality in self.modalities.items():
+            values = self.values[m]
+            nothing = torch.zeros(len(values), 1, 2 * modality.axes, dtype=torch.long)
+            codes[m] = self.clean.model.encode(m, modality.erase(values, modality.cover(values, nothing)))
+        return self.clean.model.logits(codes, self.clean.index, dict(self.clean.batch.present) or None)
+
+    def apply(self, boxes: Boxes) -> dict[str, Value]:
+        """Inputs of all N samples with `boxes` [N, R, 2·axes] removed."""
+        out = {}
+        for m, b in boxes.items():
+            values = self.clean.batch.inputs[m]
+            out[m] = self.modalities[m].erase(values, self.modalities[m].cover(values, b))
+        return out
+
+    def count(self, m: str, sample: Tensor, boxes: Tensor) -> Tensor:
+        """Points in the union of each row's boxes, long [T]; boxes lie inside the sample's grid."""
+        sizes = lengths(boxes)
+        total = sizes.sum(dim=1)
+        if boxes.shape[1] < 2:
+            return total
+        several = ((sizes > 0).sum(dim=1) > 1).nonzero().flatten()
+        extent = [int(e) for e in self.grids[m].amax(dim=0)]
+        step = max(1, CHUNK_BYTES // max(1, boxes.shape[1] * int(self.points[m].amax())))
+        for i in range(0, len(several), step):
+            rows = several[i : i + step]
+            total[rows] = boxes_cover(boxes[rows], extent).flatten(1).sum(dim=1)
+        return total
+
+    def _erased(self, m: str, value: Tensor, boxes: Tensor, same: Tensor) -> tuple[Codes, Tensor]:
+        """Codes of the distinct removals among rows, and each row's; removing nothing keeps the clean code."""
+        modality, model = self.modalities[m], self.clean.model
+        first, at = _first(same)
+        untouched = (lengths(boxes[first]) == 0).all(dim=1)
+        order = torch.argsort(untouched.to(torch.int8), stable=True)  # erased ones first, then the clean ones
+        place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+        gone = first[order[: int((~untouched).sum())]]
+        kept = first[order[len(gone) :]]
+        values = take(self.values[m], value[gone])
+        codes = model.encode(m, modality.erase(values, modality.cover(values, boxes[gone])))
+        if len(kept):
+            codes = Codes.concat([codes, self.clean.codes[m].take(value[kept])])
+        return codes, place[at]
+
+    def _chunks(self, boxes: Boxes, distinct: Mapping[str, Tensor]) -> Iterator[Tensor]:
+        """Rows in chunks of bounded memory, cut so that the costliest modality encodes no removal twice."""
+        weight = {m: self._weight(m) for m, b in boxes.items() if bool((lengths(b) > 0).any())}
+        if not weight:
+            yield torch.arange(len(next(iter(distinct.values()), ())))
+            return
+        main = max(weight, key=lambda m: weight[m] * (int(distinct[m].max()) + 1))
+        rank, order = torch.sort(distinct[main], stable=True)
+        fit = min(ENCODE_CHUNK, max(1, CHUNK_BYTES // weight[main]))
+        others = sum(w for m, w in weight.items() if m != main)
+        many = max(1, 4 * CHUNK_BYTES // max(1, others))
+        chunk = rank // fit * (len(rank) // many + 1) + torch.arange(len(rank)) // many
+        ends = torch.unique_consecutive(chunk, return_counts=True)[1].cumsum(0).tolist()
+        for start, end in zip([0, *ends], ends, strict=False):
+            yield order[start:end]
+
+    def _weight(self, m: str) -> int:
+        value = self.values[m]
+        return value[0].numel() * value.element_size() if isinstance(value, Tensor) else TEXT_BYTES
+
+
+def _distinct(value: Tensor, boxes: Tensor) -> Tensor:
+    """Rows [T] numbered 0.. so that equal (value, set of boxes) have equal numbers. Exact, not a hash."""
+    span = int(boxes.max()) + 1 if boxes.numel() else 1
+    packed = torch.zeros(boxes.shape[:2], dtype=torch.long)
+    for column in boxes.unbind(dim=2):
+        packed = packed * span + column
+    packed = torch.where(lengths(boxes) > 0, packed, 0)  # all ways of removing nothing are one
+    packed = packed.sort(dim=1).values  # the order of boxes does not matter for their union
+    same: Tensor = torch.unique(value, return_inverse=True)[1]
+    for column in packed.unbind(dim=1):
+        names, number = torch.unique(column, return_inverse=True)
+        same = torch.unique(same * len(names) + number, return_inverse=True)[1]
+    return same
+
+
+def _first(same: Tensor) -> tuple[Tensor, Tensor]:
+    """(first row of each number, number of each row) with numbers made dense."""
+    names, at = torch.unique(same, return_inverse=True)
+    first = torch.full((len(names),), len(same), dtype=torch.long)
+    return first.scatter_reduce(0, at, torch.arange(len(same)), reduce="amin"), at
