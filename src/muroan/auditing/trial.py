@@ -1,0 +1,53 @@
+"""What an audit would take, from a trial on a few samples: nothing that could drift from what probes really do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from muroan.auditing.observe import clean_pass, observe
+from muroan.auditing.plan import Plan
+from muroan.errors import CannotComplete, NotApplicable
+from muroan.meter import Metered
+
+
+@dataclass(frozen=True)
+class TrialCost:
+    """What an audit will take, from a trial on a few samples. samples: how many each probe will observe."""
+
+    probe: str
+    samples: int
+    counts: Mapping[str, int]
+    seconds: float
+    reason: str = ""
+
+
+def trial(plan: Plan, samples: int = 48) -> list[TrialCost]:
+    """What each probe will cost: observed on a few samples of each split and scaled up (`--dry-run`)."""
+    metered = Metered(plan.model, plan.data.audited.schema.modalities)
+    costs: dict[str, tuple[int, Counter[str], float]] = {p.name: (0, Counter(), 0.0) for p in plan.asked()}
+    reasons: dict[str, str] = dict(plan.unanswerable)
+    for split, data in plan.data.items():
+        for probe in plan.asked():
+            if split not in probe.splits:
+                continue
+            index = plan.samples(probe, split, data)
+            loaded = data.load(index[:samples])
+            if loaded.batch is None:
+                continue
+            pieces, _ = clean_pass(metered, loaded.batch, split, plan.seed)
+            try:
+                observed = observe(probe, pieces)
+            except (NotApplicable, CannotComplete) as error:
+                reasons[probe.name] = str(error)
+                continue
+            n, counts, seconds = costs[probe.name]
+            scale = len(index) / max(1, min(samples, len(index)))
+            for what, rows in observed.meter.counts.items():
+                counts[what] += round(rows * scale)
+            costs[probe.name] = (n + len(index), counts, seconds + observed.seconds * scale)
+    return [
+        TrialCost(p.name, *(costs.get(p.name) or (0, Counter(), 0.0)), reason=reasons.get(p.name, ""))
+        for p in plan.probes
+    ]
