@@ -308,3 +308,14 @@ def assert_equal(found: object, expected: object) -> None:
         assert torch.equal(found, expected)
     else:
         assert found == expected
+
+
+def test_a_reference_that_shares_a_cluster_with_the_data_audited_is_refused():
+    from muroan.checks import planted
+
+    world = planted()
+    half = [i for i in range(len(world.audited)) if i % 2]
+    rest = [i for i in range(len(world.audited)) if not i % 2]
+    split = Splits(world.audited.subset(half), world.audited.subset(rest))
+    with pytest.raises(AskedWrongly, match="clusters are in both the data audited and the reference"):
+        split.check()

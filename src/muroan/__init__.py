@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from muroan.batch import Batch, Schema
     from muroan.budget import Budget
     from muroan.clean import Clean
+    from muroan.data.memory import InMemory
+    from muroan.data.spec import TableSpec
+    from muroan.data.table import Table, open_table
     from muroan.dataset import Dataset, Sample, Splits
     from muroan.errors import MuroanError
     from muroan.estimate import Estimate
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from muroan.modality import Audio, Image, Modality, Series, Tabular, Text
     from muroan.model import BlackBox, Capability, Model, TorchModel
     from muroan.probe import Observation, Probe
+    from muroan.references import open_data, open_model
     from muroan.registry import register
 
 _WHERE = {
@@ -42,6 +46,9 @@ _WHERE = {
     "batch": ("Batch", "Schema"),
     "budget": ("Budget",),
     "clean": ("Clean",),
+    "data.memory": ("InMemory",),
+    "data.spec": ("TableSpec",),
+    "data.table": ("Table", "open_table"),
     "dataset": ("Dataset", "Sample", "Splits"),
     "errors": ("MuroanError",),
     "estimate": ("Estimate",),
@@ -52,6 +59,7 @@ _WHERE = {
     "modality": ("Audio", "Image", "Modality", "Series", "Tabular", "Text"),
     "model": ("BlackBox", "Capability", "Model", "TorchModel"),
     "probe": ("Observation", "Probe"),
+    "references": ("open_data", "open_model"),
     "registry": ("register",),
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
@@ -74,6 +82,7 @@ __all__ = [
     "Finding",
     "Gate",
     "Image",
+    "InMemory",
     "Metered",
     "Metric",
     "Modality",
@@ -85,11 +94,16 @@ __all__ = [
     "Schema",
     "Series",
     "Splits",
+    "Table",
+    "TableSpec",
     "Tabular",
     "Text",
     "TorchModel",
     "Verdict",
     "audit",
+    "open_data",
+    "open_model",
+    "open_table",
     "register",
 ]
 

@@ -206,12 +206,23 @@ class Splits:
         return [(n, d) for n, d in named if d is not None]
 
     def check(self) -> None:
-        """Raises `AskedWrongly` if two splits share a sample: nothing is scored where it was fitted."""
+        """Raises `AskedWrongly` if two splits share a sample, or the reference shares a cluster with the data audited:
+        nothing is scored where it was fitted."""
         seen: dict[str, str] = {}
         for name, data in self.items():
             for i in data.ids:
                 if seen.setdefault(i, name) != name:
                     raise AskedWrongly(f"sample {i!r} is both {seen[i]} and {name}; the splits must be disjoint")
+        if self.reference is None or self.audited.schema.cluster is None:
+            return
+        # Sources that would have to read every sample to know its cluster are taken at their word.
+        if all(type(d).clusters is not Dataset.clusters for d in (self.audited, self.reference)):
+            shared = set(self.audited.clusters()) & set(self.reference.clusters())
+            if shared:
+                raise AskedWrongly(
+                    f"{len(shared)} {self.audited.schema.cluster}s are in both the data audited and the reference "
+                    f"({min(shared)!r}, for one); what is fitted on them is not scored on others"
+                )
 
 
 def split_off(data: Dataset, share: float, seed: int) -> Splits:

@@ -224,9 +224,7 @@ class Image(Modality):
         tensor = _finite(value, "picture")
         wanted = (self.channels, *self.size)
         if tuple(tensor.shape) != wanted:
-            raise BadSample(
-                f"picture has shape {tuple(tensor.shape)}, expected {wanted} (channels, height, width)"
-            )
+            raise BadSample(f"picture has shape {tuple(tensor.shape)}, expected {wanted} (channels, height, width)")
         if tensor.min() < -1e-6 or tensor.max() > 1 + 1e-6:
             raise BadSample(f"picture has values in [{tensor.min():.3g}, {tensor.max():.3g}], expected [0, 1]")
         return tensor.clamp(0, 1).contiguous()

@@ -94,19 +94,16 @@ def _short(value: Any) -> Any:
 
 
 def _attribution(run: Run, plan: dict[str, Any], story: Story, most: int) -> dict[str, Any]:
-    from muroan.references import open_data, open_model
+    from muroan.auditing.request import request
 
-    for what in ("model", "data"):
-        if plan[what]["ref"].startswith("object:"):
-            raise BadSample(f"the {what} was a Python object and cannot be opened again from the run directory")
-    data = dict(open_data(plan["data"]["ref"]).items()).get(story.split)
+    again = request(str(run.path), None).plan()
+    data = dict(again.data.items()).get(story.split)
     if data is None or story.sample not in data.ids:
         raise BadSample("the sample's data cannot be found again")
-    model = open_model(plan["model"]["ref"])
     loaded = data.load([list(data.ids).index(story.sample)])
     if loaded.batch is None:
         raise BadSample(loaded.quarantined[0].reason)
-    clean = Clean.observe(Metered(model, data.schema.modalities), loaded.batch, seed=plan["seed"])
+    clean = Clean.observe(Metered(again.model, data.schema.modalities), loaded.batch, seed=plan["seed"])
     known = registry.methods("explainers")
     out: dict[str, Any] = {"inputs": {m: _described(v) for m, v in loaded.batch.inputs.items()}}
     if "shapley" in known:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from muroan import __version__, registry
+from muroan import __version__, plain_yaml, registry
 from muroan.auditing.gate import Gate, read_gate
 from muroan.auditing.observe import selection
 from muroan.dataset import Dataset, Splits, split_off
@@ -157,16 +157,14 @@ def choose_probes(asked: ProbesAsked) -> tuple[Probe, ...]:
 
 
 def _parse(text: str) -> Probe:
-    """`name` or `name:setting=value,setting=value`; values are read as YAML scalars or lists."""
-    import yaml
-
+    """`name` or `name:setting=value,setting=value`; values are read as YAML scalars."""
     name, _, rest = text.partition(":")
     settings: dict[str, Any] = {}
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
         if not equals:
             raise AskedWrongly(f"--probe {text}: {item!r} is not of the form setting=value")
-        settings[key.strip()] = yaml.safe_load(value)
+        settings[key.strip()] = plain_yaml.parse(f"value: {value}", f"--probe {text}")["value"]
     return registry.probe(name).configured(settings)
 
 

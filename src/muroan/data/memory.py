@@ -74,6 +74,9 @@ class InMemory(Dataset):
             keys={m: int(column[i]) for m, column in self._keys.items()},
         )
 
+    def clusters(self) -> list[str]:
+        return list(self.ids) if self._clusters is None else [str(c) for c in self._clusters]
+
     def fingerprint(self) -> str:
         digest = hashlib.blake2b("\n".join(self.ids).encode(), digest_size=12)
         digest.update(repr(self._targets).encode())

@@ -93,7 +93,7 @@ def _encoded(file: str, folder: Path) -> tuple[str, str, tuple[int, int]]:
 
     root = folder.resolve()
     path = (root / file).resolve()
-    if False:
+    if not path.is_relative_to(root):
         raise _Refused("it lies outside of the run's exhibits")
     if path.stat().st_size > LARGEST_FILE:
         raise _Refused("the file is too large")
