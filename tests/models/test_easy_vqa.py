@@ -286,8 +286,13 @@ def test_halves_belong_to_the_pictures_not_to_their_order() -> None:
 
 
 def test_pictures_are_averaged_over_squares() -> None:
-    pictures = torch.rand(2, 3, 64, 64)
-    assert torch.allclose(halve(pictures), torch.nn.functional.avg_pool2d(pictures, 2), atol=1e-6)
+    pictures = torch.rand(2, 3, 64, 64, requires_grad=True)
+    before, weights = pictures.detach().clone(), torch.rand(2, 3, 32, 32)
+    ours, theirs = halve(pictures), torch.nn.functional.avg_pool2d(pictures, 2)
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    gradients = [torch.autograd.grad((h * weights).sum(), pictures)[0] for h in (ours, theirs)]
+    assert torch.allclose(*gradients)
+    assert torch.equal(pictures.detach(), before)
 
 
 def test_questions_of_pictures_come_in_the_order_of_the_pictures() -> None:

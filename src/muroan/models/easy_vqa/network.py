@@ -53,10 +53,12 @@ def tokenise(questions: Sequence[str], index: Mapping[str, int]) -> tuple[Tensor
 def halve(pictures: Tensor) -> Tensor:
     """Pictures [..., H, W] averaged over squares of 2×2.
 
-    Two additions of slices: on a CPU a fifth of the time of `avg_pool2d`, which would be half of all encoding.
+    Sums of slices take a third of the time of `avg_pool2d` on a CPU, which would be half of all encoding; in place,
+    because every further large temporary costs as much as the sum itself.
     """
-    rows = pictures[..., ::2, :] + pictures[..., 1::2, :]
-    return (rows[..., ::2] + rows[..., 1::2]) / 4
+    upper, lower = pictures[..., ::2, :], pictures[..., 1::2, :]
+    total = upper[..., ::2] + lower[..., ::2]
+    return total.add_(upper[..., 1::2] + lower[..., 1::2]).mul_(0.25)
 
 
 class Network(nn.Module):
