@@ -177,7 +177,7 @@ def _frame(probe: ProbeResult, metric: str) -> tuple[Limit | None, float, float]
 
 
 def _badness(estimate: Estimate, metric: Metric | None) -> float:
-    return estimate.value if metric is None or metric.better == "lower" else estimate.value
+    return estimate.value if metric is None or metric.better == "lower" else -estimate.value
 
 
 def _cell(found: list[Finding], metric: Metric | None, limit: Limit | None, low: float, high: float) -> Cell | None:
