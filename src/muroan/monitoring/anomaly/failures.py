@@ -1,0 +1,426 @@
+"""Where does the model fail more often than elsewhere, and what do those samples have in common?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from muroan.clean import Clean
+from muroan.errors import BadSample
+from muroan.estimate import Estimate, difference, proportion
+from muroan.evidence import AUDITED, REFERENCE, Evidence, clusters
+from muroan.finding import Bar, BarChart, Chart, Conclusion, Finding, Metric, Panel, TableChart, Verdict
+from muroan.meter import Metered
+from muroan.model import Capability
+from muroan.monitoring.anomaly.slices import Flags, Rule, Slices, attributes, describe, discover, held_out, principal
+from muroan.probe import Observation, Probe, Shown
+from muroan.randomness import normal, sample_keys
+from muroan.registry import register
+
+WIDTH = 64
+"""Numbers kept of a code; a longer one is projected."""
+WORDS_A_SAMPLE, LONGEST_WORD, WORDS = 32, 30, 100
+"""Distinct words kept of a text, their length, and how many different ones a rule may be made of."""
+SHOWN = 5
+"""Slices shown. The first alone is judged."""
+FUSED, SCORES = "fused code", "log-probabilities"
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Failures(Probe):
+    """Looks for a place among the model's own codes where it errs, and puts into words which samples lie there.
+
+    1. Each sample's fused code (for a model that cannot be taken apart, its log-probabilities).
+    2. On the fitting samples (the reference, and a random half of the clusters audited): DOMINO's error-aware
+       mixture of code, label and prediction, begun at the cells of the confusion matrix, γ = 10, expected log.
+    3. Every sample is placed by its code alone. The slice whose fitted samples err most surely (highest lower bound
+       of the error rate) is the worst one.
+    4. One or two attributes (group, true or predicted class, a word in a text, across inputs too) that tell most about
+       that slice's errors on the fitting samples are its rule.
+    5. On the other half, never seen: how much more often does the model err in the slice, and under the rule, than
+       elsewhere? One slice and one rule are tested, so nothing was chosen on the samples that judge it.
+
+    Figures: slice_error_gap and rule_error_gap, each 0 where errors are spread evenly and 1 where every sample in it is
+    wrong and none elsewhere. Controls: the same search with errors handed to other samples, and the gap that the
+    model's own confidence expects: a failure it announces is less of a danger than one that it does not.
+
+    Known trade-offs (accepted): a region of hard samples is found as well as a bug, and the control says which it is.
+    Slices smaller than `fewest` fitting samples are not seen. A rule is one or two conditions that hold, no more:
+    enough to collect more such samples and look. The mixture may end in a local optimum; another seed may find
+    another slice.
+    """
+
+    name: ClassVar[str] = "monitoring.failures"
+    question: ClassVar[str] = "Where does the model fail systematically, and what do those samples have in common?"
+    place: ClassVar[str] = "monitoring/anomaly"
+    source: ClassVar[str] = "Eyuboglu, Varma et al., ICLR 2022 (DOMINO): error-aware mixture; survey section 4.1"
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            name="slice_error_gap",
+            says="Error rate in the worst slice of the model's codes minus elsewhere, on samples that were not used to "
+            "find it. 0: it errs there as elsewhere; 1: always wrong there, never elsewhere.",
+            limit=0.1,
+            unit="points",
+        ),
+        Metric(
+            name="rule_error_gap",
+            says="Error rate where the rule in words holds minus elsewhere, on samples that were not used to make it. "
+            "0: the rule says nothing about errors; 1: always wrong under it, never elsewhere.",
+            limit=0.1,
+            unit="points",
+        ),
+        Metric(name="slice_error", says="Share of wrong answers in this slice. 0: none; 1: all are wrong."),
+    )
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES})
+    splits: ClassVar[tuple[str, ...]] = (REFERENCE, AUDITED)
+
+    components: int = 20
+    """Slices of the mixture (fewer where samples are few)."""
+    dimensions: int = 32
+    """Principal components of the codes that the mixture sees."""
+    gamma: float = 10.0
+    """How much label and prediction weigh against the code."""
+    iterations: int = 60
+    floor: float = 0.01
+    """Least variance of a slice, as a share of that of all samples: below, a slice would be its own few samples."""
+    fewest: int = 20
+    """Fitting samples below which a slice or a rule is not considered."""
+    fewest_errors: int = 10
+    """Fitting errors below which no search is made."""
+
+    # What is observed
+
+    def observe(self, clean: Clean) -> Observation:
+        codes, what = embedded(clean)
+        chance = clean.probabilities[torch.arange(len(clean)), clean.batch.targets]
+        columns: dict[str, Any] = {
+            "code": pl.Series("code", codes.numpy().tolist(), dtype=pl.List(pl.Float32)),
+            "embedding": [what] * len(clean),
+            "p_target": chance,
+            "correct": clean.correct,
+        }
+        for m, kind in clean.model.modalities.items():
+            if kind.kind == "text":
+                distinct, own = clean.batch.unique(m)
+                found = [words(text) for text in distinct]
+                columns[f"words.{m}"] = pl.Series([found[i] for i in own.tolist()], dtype=pl.List(pl.String))
+        return Observation(clean.rows("clean", **columns), _surest_error(clean) if clean.split == AUDITED else [])
+
+    # What is concluded
+
+    def conclude(self, evidence: Evidence) -> Conclusion:
+        rows = evidence.rows.filter(pl.col("condition") == "clean")
+        units = clusters(rows)
+        names = np.asarray(rows["sample"].to_list() if units is None else units, dtype=str)
+        scored = held_out(names.tolist(), (rows["split"] == AUDITED).to_numpy(), evidence.about.seed)
+        fitted = ~scored
+        wrong = ~rows["correct"].to_numpy()
+        errors = int(wrong[fitted].sum())
+        if errors < self.fewest_errors or not scored.any():
+            return self._nothing(
+                f"not enough errors to look for slices: {errors} among {fitted.sum()} fitting samples, "
+                f"at least {self.fewest_errors} are needed"
+                if scored.any()
+                else "no samples are left to score what would be found"
+            )
+        codes = rows["code"].explode().to_numpy().reshape(len(rows), -1).astype(np.float64)
+        try:
+            z = principal(codes, fitted, self.dimensions)
+        except ValueError as error:
+            return self._nothing(str(error))
+        target, predicted = rows["target"].to_numpy(), rows["clean_predicted"].to_numpy()
+        found = self._discover(z, target, predicted, fitted, units, evidence)
+        if not found.worst:
+            return self._nothing(f"no slice of at least {self.fewest} samples errs more often than the model does")
+        scale = _Scored(rows, wrong, scored, None if units is None else names, evidence.about.level)
+        known = attributes(rows, evidence.about.classes, fitted, fewest=self.fewest, most_words=WORDS)
+        rules = {
+            s: describe(wrong & (found.member == s), fitted, known, fewest=self.fewest) for s in found.worst[:SHOWN]
+        }
+        return self._conclusion(found, rules, scale, self._null(z, target, predicted, fitted, units, evidence, scale))
+
+    def _nothing(self, reason: str) -> Conclusion:
+        titles = {"slice_error_gap": "Errors in the worst slice", "rule_error_gap": "Errors under a rule in words"}
+        return Conclusion(
+            findings=[
+                Finding(probe=self.name, metric=m, title=t, reason=reason, verdict=Verdict.NOT_APPLICABLE)
+                for m, t in titles.items()
+            ]
+        )
+
+    def _discover(
+        self, z: Any, target: Any, predicted: Any, fitted: Flags, units: Sequence[str] | None, evidence: Evidence
+    ) -> Slices:
+        return discover(
+            z,
+            target,
+            predicted,
+            fitted,
+            units,
+            classes=len(evidence.about.classes),
+            components=self.components,
+            iterations=self.iterations,
+            floor=self.floor,
+            gamma=self.gamma,
+            fewest=self.fewest,
+            seed=evidence.about.seed,
+        )
+
+    def _null(
+        self,
+        z: Any,
+        target: Any,
+        predicted: Any,
+        fitted: Flags,
+        units: Sequence[str] | None,
+        evidence: Evidence,
+        scale: _Scored,
+    ) -> Estimate | None:
+        """The same search after labels and predictions were handed, together, to other samples of the same part."""
+        rng = np.random.default_rng(evidence.about.seed)
+        order = np.arange(len(fitted))
+        for part in (fitted, ~fitted):
+            order[part] = rng.permutation(order[part])
+        found = self._discover(z, target[order], predicted[order], fitted, units, evidence)
+        return scale.gap(found.member == found.worst[0], scale.wrong[order]) if found.worst else None
+
+    def _conclusion(
+        self, found: Slices, rules: dict[int, Rule | None], scale: _Scored, null: Estimate | None
+    ) -> Conclusion:
+        worst = found.worst[0]
+        inside = found.member == worst
+        controls = {} if null is None else {"errors handed to other samples": null}
+        findings = [
+            self._gap(
+                "slice_error_gap",
+                "How much more often the model errs in its worst slice than elsewhere",
+                scale,
+                inside,
+                controls,
+                f"chosen among {len(set(found.member[~scale.scored].tolist()))} slices on samples that are not scored; "
+                + scale.size(inside)
+                + "; "
+                + _said(rules[worst]),
+            )
+        ]
+        rule = rules[worst]
+        if rule is None:
+            reason = "no group, class or word describes the errors of the worst slice"
+            findings.append(
+                Finding(
+                    probe=self.name,
+                    metric="rule_error_gap",
+                    title="Errors under a rule in words",
+                    reason=reason,
+                    verdict=Verdict.NOT_APPLICABLE,
+                )
+            )
+        else:
+            title = f"How much more often the model errs where {rule.text}"
+            findings.append(
+                self._gap(
+                    "rule_error_gap", title, scale, rule.flags, {}, scale.size(rule.flags) + "; " + _quality(rule)
+                )
+            )
+        bars: list[Bar] = []
+        table: list[list[str | float | int | None]] = []
+        rest = np.ones(len(inside), dtype=bool)
+        for k, s in enumerate(found.worst[:SHOWN], 1):
+            here = found.member == s
+            rest &= ~here
+            estimate, rule = scale.rate(here), rules[s]
+            table.append(_row(k, here, estimate, rule, scale))
+            if estimate is None:
+                continue
+            bars.append(Bar(label=f"slice {k}", estimate=estimate))
+            findings.append(
+                Finding(
+                    probe=self.name,
+                    metric="slice_error",
+                    title=f"Wrong answers in slice {k}",
+                    estimate=estimate,
+                    group=f"slice={k}",
+                    judged=False,
+                    note=scale.size(here) + "; " + _said(rule),
+                )
+            )
+        elsewhere = scale.rate(rest)
+        if elsewhere is not None:
+            bars.append(Bar(label="elsewhere", estimate=elsewhere, control=True))
+        charts: list[Chart] = [
+            BarChart(title="Wrong answers by slice", y_label="error rate, held out", bars=bars, y_range=(0, 1)),
+            TableChart(title="Failing slices in words", columns=_COLUMNS, rows=table),
+        ]
+        return Conclusion(findings=findings, charts=charts, notes=self._notes(scale, len(found.worst)))
+
+    def _gap(
+        self, metric: str, title: str, scale: _Scored, inside: Flags, controls: dict[str, Estimate], note: str
+    ) -> Finding:
+        estimate = scale.gap(inside)
+        if estimate is None:
+            return Finding(
+                probe=self.name,
+                metric=metric,
+                title=title,
+                reason="no held-out sample lies in it, or all do: " + note,
+                verdict=Verdict.NOT_APPLICABLE,
+            )
+        expected = scale.expected(inside)
+        assert expected is not None
+        controls = {**controls, "what the model's confidence expects": expected}
+        return Finding(probe=self.name, metric=metric, title=title, estimate=estimate, controls=controls, note=note)
+
+    def _notes(self, scale: _Scored, failing: int) -> list[str]:
+        fitted = ~scale.scored
+        kind = "samples" if scale.units is None else "clusters"
+        notes = [
+            f"Slices and rules were found on {fitted.sum()} samples with {scale.wrong[fitted].sum()} errors (the "
+            f"reference and a random half of the audited {kind}) and scored on the other {scale.scored.sum()} with "
+            f"{scale.wrong[scale.scored].sum()} errors. {failing} slices erred more often than all samples when "
+            f"fitting; the {min(failing, SHOWN)} that did most surely are shown, the first is judged.",
+            "A sample is placed by its code alone, never by its label or prediction, and a rule with the predicted "
+            "class names nothing else: else a slice of errors would be one by definition.",
+        ]
+        if scale.rows["embedding"][0] == SCORES:
+            notes.append(
+                "The model cannot be taken apart, so its log-probabilities stand in for its codes: slices are "
+                "places of like confidence, which is less than what the model sees."
+            )
+        return notes
+
+
+_COLUMNS = [
+    "slice",
+    "what its errors have in common",
+    "held out",
+    "share",
+    "error rate",
+    "errors under the rule",
+    "samples under the rule",
+    "precision",
+    "recall",
+    "lift",
+]
+
+
+def _row(
+    k: int, here: Flags, estimate: Estimate | None, rule: Rule | None, scale: _Scored
+) -> list[str | float | int | None]:
+    n = int((here & scale.scored).sum())
+    under = None if rule is None else scale.rate(rule.flags)
+    return [
+        k,
+        "nothing that has a name" if rule is None else rule.text,
+        n,
+        round(n / int(scale.scored.sum()), 4),
+        None if estimate is None else round(estimate.value, 3),
+        None if under is None else round(under.value, 3),
+        None if rule is None else int((rule.flags & scale.scored).sum()),
+        *([None] * 3 if rule is None else [round(rule.precision, 3), round(rule.recall, 3), round(rule.lift, 1)]),
+    ]
+
+
+def _quality(rule: Rule) -> str:
+    return (
+        f"when fitting, {rule.precision:.0%} of the samples under it were errors of the slice and {rule.recall:.0%} of "
+        f"those errors were under it (lift {rule.lift:.1f})"
+    )
+
+
+def _said(rule: Rule | None) -> str:
+    return "nothing that has a name sets its errors apart" if rule is None else f"its errors: {rule.text}"
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Error rates on held-out samples."""
+
+    rows: pl.DataFrame
+    wrong: Flags
+    scored: Flags
+    units: Any
+    level: float
+
+    def _of(self, flags: Flags) -> Any:
+        return None if self.units is None else self.units[flags]
+
+    def rate(self, inside: Flags) -> Estimate | None:
+        a = inside & self.scored
+        return proportion(self.wrong[a], self._of(a), level=self.level) if a.any() else None
+
+    def gap(self, inside: Flags, values: Any = None) -> Estimate | None:
+        """Mean of `values` (wrong answers) inside minus outside; None where one side is empty."""
+        x = self.wrong if values is None else values
+        a, b = inside & self.scored, ~inside & self.scored
+        if not (a.any() and b.any()):
+            return None
+        return difference(x[a], x[b], self._of(a), self._of(b), level=self.level)
+
+    def expected(self, inside: Flags) -> Estimate | None:
+        """The same gap in 1 − confidence."""
+        return self.gap(inside, 1 - self.rows["clean_confidence"].to_numpy())
+
+    def size(self, inside: Flags) -> str:
+        n = int((inside & self.scored).sum())
+        return f"{n} of {self.scored.sum()} held-out samples ({n / self.scored.sum():.1%}) lie in it"
+
+
+def words(text: str) -> list[str]:
+    """The distinct words of a text, lower case, in order of appearance; at most `WORDS_A_SAMPLE`."""
+    found = dict.fromkeys(w[:LONGEST_WORD] for w in re.findall(r"\w+(?:['’-]\w+)*", text.lower()))
+    return list(found)[:WORDS_A_SAMPLE]
+
+
+def embedded(clean: Clean) -> tuple[Tensor, str]:
+    """Each sample's code [N, ≤ 64], float, and what it is."""
+    model = clean.model
+    if Capability.FUSE in model.model.capabilities:
+        codes, index = clean.codes, clean.index
+        if not model.apart:
+            # Whole-model calls have no codes: they are made for this question alone, and counted.
+            whole, model = model, Metered(model.model, model.modalities)
+            model.meter = whole.meter
+            codes, index = model.codes(clean.batch)
+        out, what = model.fused(codes, index, clean.batch.present or None).flatten(1).double(), FUSED
+    else:
+        out, what = clean.logits.double().log_softmax(dim=1), SCORES
+    if not bool(torch.isfinite(out).all()):
+        raise BadSample("the fused code has NaN or infinite values")
+    if out.shape[1] > WIDTH:
+        out = out @ _projection(out.shape[1])
+    return out.float(), what
+
+
+@lru_cache(maxsize=4)
+def _projection(width: int) -> Tensor:
+    """Random directions [width, 64], the same for every sample of every model of that width."""
+    keys = sample_keys([str(i) for i in range(width)], "projection of codes")
+    return torch.from_numpy(normal(keys, WIDTH) / np.sqrt(WIDTH))
+
+
+def _surest_error(clean: Clean) -> list[Shown]:
+    """The wrong answer that the model was surest of, if any."""
+    sure = torch.where(clean.correct, -1.0, clean.probabilities.amax(dim=1))
+    i = min(range(len(clean)), key=lambda k: (-float(sure[k]), clean.batch.ids[k]), default=0)
+    if not len(clean) or sure[i] < 0:
+        return []
+    batch = clean.batch
+    panels: list[tuple[Panel, Any]] = []
+    for m, kind in clean.model.modalities.items():
+        if kind.kind == "image":
+            panels.append((Panel(label=m, kind="image"), batch.inputs[m][i]))
+        elif kind.kind == "text":
+            panels.append((Panel(label=m, kind="text", text=batch.inputs[m][i]), None))
+    classes = clean.model.classes
+    said, true = classes[int(clean.predicted[i])], classes[int(batch.targets[i])]
+    caption = f"Says “{said}” with {float(sure[i]):.1%}; it is “{true}”."
+    return [Shown(batch.ids[i], "Sure and wrong", panels, caption, 1 - float(sure[i]))]
