@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from muroan.auditing.result import Result
-from muroan.finding import Verdict
+import pytest
+
+from muroan.auditing.result import ProbeResult, Result
+from muroan.estimate import Estimate
+from muroan.finding import Finding, Metric, Verdict
 from muroan.report.breakdown import Column, breakdown
 
 
@@ -61,3 +64,17 @@ def test_groups_stand_side_by_side(result: Result) -> None:
 def test_spans_cover_the_rows_of_a_measure(result: Result) -> None:
     for part in (breakdown(result).limited, breakdown(result).others):
         assert sum(r.span for r in part.rows) == len(part.rows)
+
+
+@pytest.mark.parametrize(("better", "shown"), [("lower", "0.9000"), ("higher", "0.1000")])
+def test_of_several_conditions_the_worst_is_shown(result: Result, better: str, shown: str) -> None:
+    def finding(value: float) -> Finding:
+        estimate = Estimate(value=value, low=value - 0.001, high=value + 0.001, n=9, method="known")
+        return Finding(probe="p", metric="m", title="t", modality="image", condition=f"at {value}", estimate=estimate)
+
+    metric = Metric.model_validate({"name": "m", "says": "s", "better": better, "unit": "number"})
+    found = [finding(0.1), finding(0.9), finding(0.5)]
+    probe = ProbeResult(name="p", question="q", place="robustness/adversarial", metrics=[metric], findings=found)
+    (row,) = breakdown(result.model_copy(update={"probes": [probe]})).others.rows
+    assert [c.text for c in row.cells if c] == [shown]
+    assert "the worst of 3 conditions" in row.cells[0].tip  # type: ignore[union-attr]
