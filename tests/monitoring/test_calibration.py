@@ -167,7 +167,7 @@ def test_avu_counts_add_up_and_its_threshold_does_not_see_the_audited_labels():
     splits = world(6)
     conclusion = conclude(model(), splits)
     (table,) = (c for c in conclusion.charts if isinstance(c, TableChart))
-    for row, s in zip(table.rows, ("clean", "without left", "without right"), strict=True):
+    for row, s in zip(table.rows, ("all inputs", "without left", "without right"), strict=True):
         assert row[0] == s
         assert sum(row[2:6]) == 800
         assert row[-1] == pytest.approx((row[2] + row[5]) / 800)

@@ -46,7 +46,7 @@ class Calibration(Probe):
       answers of the reference through.
     - temperature_gain: NLL won on the audited data by one temperature fitted on the reference.
 
-    Intervals of calibration errors: `sum_of_gaps`; simulated with 3,000 perfectly calibrated models each, the
+    Intervals of calibration errors: `sum_of_gaps`; simulated 2,000 to 3,000 times with a perfect model, the
     lower bound was above 0 for 2.5 % (800 and 100 clusters of 8), 1.1 % (30 clusters), 1.5 % (400 independent
     samples).
 

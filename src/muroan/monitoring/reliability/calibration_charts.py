@@ -8,7 +8,7 @@ from muroan.estimate import proportion
 from muroan.finding import Bar, BarChart, Chart, Finding, Line, LineChart
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability import selective
-from muroan.monitoring.reliability.missing_inputs import CLEAN
+from muroan.monitoring.reliability.missing_inputs import CLEAN, shown
 from muroan.monitoring.reliability.scored import Scored
 
 CURVE = 100
@@ -44,11 +44,6 @@ def diagram(condition: str, s: Scored, *, bins: int, level: float) -> LineChart:
         diagonal=True,
         y_range=(0.0, 1.0),
     )
-
-
-def shown(condition: str) -> str:
-    """A condition as a chart names it."""
-    return "all inputs" if condition == CLEAN else condition
 
 
 def overconfidence_bars(findings: list[Finding]) -> list[Chart]:

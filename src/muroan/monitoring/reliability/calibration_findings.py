@@ -13,7 +13,7 @@ from muroan.estimate import Estimate, auc, max_gap, mean, paired_difference, pro
 from muroan.finding import Chart, Finding, TableChart, Verdict
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability import selective
-from muroan.monitoring.reliability.missing_inputs import CLEAN, single
+from muroan.monitoring.reliability.missing_inputs import CLEAN, shown, single
 from muroan.monitoring.reliability.scored import SMALLEST_GROUP, Scored
 
 Floats = NDArray[np.float64]
@@ -244,7 +244,7 @@ class Findings:
             )
             for condition, s in audited.items():
                 n = selective.avu_counts(s.entropy, s.correct, threshold)
-                rows.append([condition, float(s.correct.mean()), *(int(x) for x in n), n.avu])
+                rows.append([shown(condition), float(s.correct.mean()), *(int(x) for x in n), n.avu])
                 findings.append(
                     self.finding(
                         "avu",
@@ -293,7 +293,7 @@ class Findings:
             ),
             self.finding(
                 "e_aurc",
-                "the same above the least possible",
+                "mean error rate above the least these errors allow",
                 selective.excess_aurc_estimate(clean.sureness, clean.correct, names, level=self.level),
                 controls={"error rate of all answers": rate},
                 note="Not comparable between models of different accuracy.",

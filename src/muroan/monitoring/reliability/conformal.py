@@ -46,8 +46,8 @@ class Conformal(Probe):
 
     The interval of a shortfall knows that the threshold is drawn too: the Beta law at the effective size of the
     clustered reference, with Wilson's interval of the audited data (`conformal_sets.shortfall`). Simulated with
-    exchangeable clusters (1,000 audits each; 100 to 4,000 calibration scores in clusters of 1, 5 or 10, within-
-    cluster correlation 0 to 0.9, alpha 0.1, 0.05, 0.01) it lay above 0 in at most 3.3 % of audits, and missed a
+    exchangeable clusters (1,000 times each; 100 to 4,000 calibration scores in clusters of 1, 5 or 10, within-
+    cluster correlation 0 to 0.9, alpha 0.1, 0.05, 0.01) it lay above 0 in at most 3.3 % of cases, and missed a
     true shortfall of 5 points on either side in at most 5.3 %. Beside it stands a check without that
     approximation: one sample per cluster on both sides, for which the Beta-binomial law is exact.
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from muroan.estimate import Estimate
 from muroan.finding import Bar, BarChart, Chart, Finding, Line, LineChart, TableChart
-from muroan.monitoring.reliability.calibration_charts import shown
 from muroan.monitoring.reliability.conformal_findings import Applied, by_size
-from muroan.monitoring.reliability.missing_inputs import CLEAN
+from muroan.monitoring.reliability.missing_inputs import CLEAN, shown
 
 LEVELS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)
 """Values of alpha at which the promise is checked in the chart."""
@@ -44,7 +43,7 @@ def _line(label: str, x: list[float], estimates: Sequence[Estimate], *, control:
 
 def coverage_bars(sets: Applied, findings: Sequence[Finding], level: float) -> list[Chart]:
     """Coverage with inputs missing under both thresholds, by group, and by size of sets."""
-    fitted, refitted = "threshold fitted with all inputs", "threshold fitted with the same missing"
+    fitted, refitted = "fitted with all inputs", "fitted without it"
     by_input = [Bar(label=shown(CLEAN), of=fitted, estimate=sets.coverage(level))] + [
         Bar(
             label=f.condition,

@@ -251,7 +251,7 @@ class Findings:
         return [
             self.finding(
                 "shortfall",
-                f"coverage short of the promise {condition}, threshold fitted so",
+                f"coverage short of the promise {condition}, with a threshold of its own",
                 sets.shortfall(self.level),
                 condition=condition,
                 controls={

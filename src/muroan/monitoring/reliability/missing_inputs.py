@@ -28,6 +28,11 @@ def named(missing: Sequence[str]) -> str:
     return f"without {' and '.join(missing)}" if missing else CLEAN
 
 
+def shown(condition: str) -> str:
+    """A condition as a reader sees it."""
+    return "all inputs" if condition == CLEAN else condition
+
+
 def single(condition: str | None, modalities: Sequence[str]) -> str | None:
     """The modality that a condition removes, None if it removes none or several."""
     return next((m for m in modalities if condition == named([m])), None)
