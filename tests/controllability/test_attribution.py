@@ -278,6 +278,22 @@ def test_kernel_shap_finds_additive_scores_exactly_and_always_adds_up(parts, coa
     assert len(design.masks) <= coalitions
 
 
+def test_coalitions_and_their_complements_get_pairwise_interactions_right_without_all_coalitions():
+    """Around ½ a product of two parts is an even function plus half of it for each; pairs cancel what is even."""
+    g = torch.Generator().manual_seed(5)
+    quadratic, linear = torch.randn(16, 16, generator=g).double().triu(1), torch.randn(16, generator=g).double()
+    design = kernel_shap(16, 100)
+    assert not design.exact
+
+    def score(masks):
+        kept = masks.double()
+        return (kept @ quadratic * kept).sum(dim=-1) + kept @ linear
+
+    ends = score(torch.zeros(1, 16)), score(torch.ones(1, 16))
+    found = design.attributions(*ends, score(design.masks)[None])[0]
+    torch.testing.assert_close(found, linear + (quadratic + quadratic.T).sum(dim=1) / 2)
+
+
 def test_too_few_coalitions_still_add_up():
     design = kernel_shap(16, 8)
     found = design.attributions(torch.zeros(1), torch.ones(1), torch.rand(1, 8).double())
@@ -387,6 +403,8 @@ def test_settings_that_make_no_sense_are_refused():
             Parts(**wrong)
     with pytest.raises(AskedWrongly, match="parts_share"):
         AttributionProbe(parts_share=2)
+    with pytest.raises(AskedWrongly, match="steps"):
+        AttributionProbe(steps=1)
 
 
 def test_distinct_rows_survive_keys_that_do_not_fit_in_64_bits():
@@ -462,6 +480,12 @@ def test_curves_start_at_the_sample_and_end_without_the_modality():
         lost = found.gone.sum(dim=-1)
         assert bool((lost[..., 1:] >= lost[..., :-1]).all())
         assert bool((lost[..., -1] == pieces.count[:, None]).all())
+
+
+def test_ranking_puts_padding_last_even_behind_parts_that_speak_against():
+    values = torch.tensor([[-2.0, 1.0, -1.0, 0.0]]).double()
+    real = torch.tensor([[True, True, True, False]])
+    assert ranked(values, real).tolist() == [[1, 2, 0, 3]]
 
 
 def test_reversed_orders_keep_padding_last():
@@ -548,6 +572,10 @@ def test_one_row_a_sample_and_condition_whatever_the_batch():
     assert whole[SMALL.name].conditions() == ["modalities", "parts of image", "parts of text"]
     assert 0 < rows["chosen"].sum() < 150
     assert rows.filter(pl.col("condition") != MODALITIES).filter(~pl.col("chosen"))["deletion"].null_count() > 0
+    # A single part leaves nothing between "all" and "none", where sums are right by construction.
+    text = whole[SMALL.name].of(condition="parts of text")
+    assert text.filter(pl.col("parts") == 1)["spread"].to_list() == [0.0] * len(text.filter(pl.col("parts") == 1)) != []
+    assert text.filter(pl.col("parts") > 1)["spread"].min() > 0
     for other in (pieces, slow):
         assert_frame_equal(rows, other[SMALL.name].rows, abs_tol=1e-5)
 

@@ -119,12 +119,13 @@ def test_dime_of_a_product_of_centred_factors_is_all_interaction():
 
 
 def test_dime_explains_the_additive_projection_of_each_changed_sample():
+    """The samples explained are some of the background's, and not the first ones."""
     model, batch = world(6, product)
-    clean = Clean.observe(model, batch)
+    background = Clean.observe(model, batch)
     explainer = Parts(method="kernel shap", coalitions=6)
-    maps = dime(clean, clean, "m0", explainer)
+    maps = dime(background.take([3, 5]), background, "m0", explainer)
     design = explainer.design(3)
-    for i in range(6):
+    for at, i in enumerate([3, 5]):
 
         def additive(kept, i=i):
             changed = batch.inputs["m0"].clone()
@@ -133,8 +134,10 @@ def test_dime_explains_the_additive_projection_of_each_changed_sample():
             at = torch.cartesian_prod(torch.arange(6), torch.arange(6))
             grid = model.logits(codes, {"m0": at[:, 0], "m1": at[:, 1]}).view(6, 6, 3).double()
             # Only the changed row is new; the other two terms of the projection stay those of the background.
-            return centred_logit(grid[i].mean(dim=0)[None], clean.predicted[i : i + 1])
+            return centred_logit(grid[i].mean(dim=0)[None], background.predicted[i : i + 1])
 
         scores = torch.cat([additive(mask) for mask in design.masks])
         ends = [additive(torch.full((3,), whole)) for whole in (False, True)]
-        torch.testing.assert_close(maps.unimodal[i, :3], design.attributions(*ends, scores[None])[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            maps.unimodal[at, :3], design.attributions(*ends, scores[None])[0], atol=1e-5, rtol=0
+        )

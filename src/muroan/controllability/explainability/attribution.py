@@ -136,8 +136,8 @@ class AttributionProbe(Probe):
     def __post_init__(self) -> None:
         if not 0 <= self.parts_share <= 1:
             raise AskedWrongly(f"parts_share is {self.parts_share}; it must lie between 0 and 1")
-        if min(self.steps, self.orders) < 1:
-            raise AskedWrongly("steps and orders must be at least 1")
+        if self.steps < 2 or self.orders < 1:
+            raise AskedWrongly("steps must be at least 2 (with one, every order is the same) and orders at least 1")
         self._explainer()
 
     def _explainer(self) -> Parts:
