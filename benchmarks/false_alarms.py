@@ -1,8 +1,7 @@
 """How often does a probe alarm about a model that has nothing of what it looks for?
 
-Clean twins of the planted world (`muroan.checks`), one data set a seed: an alarm is a default limit that is broken. What
-counts as clean differs by question: a model that answers from one robust cue, is calibrated, treats groups alike and
-was never trained on anything. Each probe's twin is named in the output.
+One data set a seed; an alarm is a default limit that is broken. The twin adds up two redundant cues that are plain to
+see, knows how noisy the labels are, treats groups alike and was never trained on anything.
 
     python benchmarks/false_alarms.py [--seeds 60]
 """

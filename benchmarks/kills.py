@@ -1,8 +1,8 @@
 """Audits killed (SIGKILL) at random moments and asked again: the same findings, and how much is redone?
 
 Each round starts an audit of the shipped model in a process of its own, kills it at a random moment, and starts it
-again until it has been killed as often as asked. Counted: shards that were complete before a kill and observed again after
-it (must be none), and shards whose work was lost with a kill (at most the one in work).
+again until it has been killed as often as asked. Counted: shards that were complete before a kill and observed again
+after it (must be none), and files that kills left half-written (they are swept away, never read).
 
     python benchmarks/kills.py [--kills 30]
 """

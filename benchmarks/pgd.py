@@ -1,8 +1,8 @@
 """Gradient attack on pictures: Muroan's PGD beside foolbox's, on the shipped model, the same pictures in one process.
 
 Both: L∞, 8/255, the same steps, step size and number of random starts, only samples that the model gets right, the
-question fixed; the first start is the picture itself, the others are random. foolbox runs its starts one after another on
-all samples and looks at where each ends; Muroan stacks them, drops what is decided and looks at every step.
+question fixed; the first start is the picture itself, the others are random. foolbox runs its starts one after another
+on all samples and looks at where each ends; Muroan stacks them, drops what is decided and looks at every step.
 Also measured: Muroan without dropping and without stacking, so that what each brings is visible.
 
     python benchmarks/pgd.py [--samples 256] [--repeats 5]

@@ -7,6 +7,7 @@ import re
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -143,6 +144,19 @@ def test_a_logarithmic_axis_spaces_powers_evenly() -> None:
     )
     xs = [x for x, _ in series(drawn, "line s0")]
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.2)
+
+
+@pytest.mark.parametrize("log_x", [False, True])
+def test_the_diagonal_is_where_y_is_x(log_x: bool) -> None:
+    """A line whose own y is its x lies on the diagonal, on either axis."""
+    x = [0.01, 0.03, 0.1, 0.3, 1.0]
+    line = Line(label="l", x=x, y=list(x))
+    drawn = str(draw(LineChart(title="t", x_label="x", y_label="y", lines=[line], diagonal=True, log_x=log_x)))
+    found = series(drawn, "ideal")
+    own = series(drawn, "line s0")
+    across, up = [p[0] for p in found], [p[1] for p in found]
+    for px, py in own:
+        assert np.interp(px, across, up) == pytest.approx(py, abs=0.5)
 
 
 def test_a_gap_is_not_bridged() -> None:

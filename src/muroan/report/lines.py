@@ -120,8 +120,7 @@ def lines(chart: LineChart) -> Markup:
         body += [line(left, y_at(t), right, y_at(t), "grid"), text(left - 5, y_at(t) + 4, label, "tick", "end")]
     body.append(line(left, bottom, right, bottom, "base"))
     if chart.diagonal:
-        low, high = max(y_low, 0.0), min(y_high, 1.0)
-        body.append(line(x_at(low), y_at(low), x_at(high), y_at(high), "ideal"))
+        body.append(_diagonal(chart, drawn, x_at, y_at, (y_low, y_high)))
     numbered = 0
     entries: list[tuple[str, str, int | None]] = []
     for found in drawn:
@@ -144,11 +143,29 @@ def lines(chart: LineChart) -> Markup:
     body.append(text((left + right) / 2, y + 32, fit(axis, right - left, SIZE), "axis", "middle"))
     y += 40
     if chart.diagonal:
-        entries.append(("ideal: y = x", "ideal", None))
+        entries.append(("y = x", "ideal", None))
     if len(entries) > 1:
         legend, y = _legend(entries, y + 8)
         body += legend
     return figure(WIDTH, y + 4, chart.title, _line_words(chart, drawn), *body, class_="line")
+
+
+def _diagonal(
+    chart: LineChart,
+    drawn: Sequence[Line],
+    x_at: Callable[[float], float],
+    y_at: Callable[[float], float],
+    y_range: tuple[float, float],
+) -> Markup:
+    """y = x where both axes show it: a straight line, on a logarithmic axis a curve."""
+    low, high = max(y_range[0], 0.0), min(y_range[1], 1.0)
+    at = [low, high]
+    if chart.log_x:
+        left = min((x for x in finite([x for found in drawn for x in found.x]) if x > 0), default=0.01)
+        left = max(min(left, high), high * 1e-12)
+        at = [left * (high / left) ** (i / 60) for i in range(61)] if 0 < left < high else at
+    points = [(x_at(v), y_at(v)) for v in at]
+    return tag("polyline", points=path([(x, y) for x, y in points if x == x]), class_="ideal")
 
 
 def _one_line(

@@ -20,7 +20,7 @@ from muroan.evidence import AUDITED, REFERENCE, Evidence, clusters
 from muroan.finding import Bar, BarChart, Chart, Conclusion, Finding, Metric, Panel, TableChart, Verdict
 from muroan.meter import Metered
 from muroan.model import Capability
-from muroan.monitoring.anomaly.slices import Flags, Rule, Slices, attributes, describe, discover, held_out, principal
+from muroan.monitoring.anomaly.slices import Flags, Rule, attributes, describe, discover, held_out, principal
 from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import normal, sample_keys
 from muroan.registry import register
@@ -42,8 +42,9 @@ class Failures(Probe):
     1. Each sample's fused code (for a model that cannot be taken apart, its log-probabilities).
     2. On the fitting samples (the reference, and a random half of the clusters audited): DOMINO's error-aware
        mixture of code, label and prediction, begun at the cells of the confusion matrix, γ = 10, expected log.
-    3. Every sample is placed by its code alone. The slice whose fitted samples err most surely (highest lower bound
-       of the error rate) is the worst one.
+    3. A component becomes a slice by a cut on P(component | code), made on the fitting samples; every sample is placed
+       by its code alone. The slice whose fitted samples err most surely (highest lower bound of the error rate) is
+       the worst one.
     4. One or two attributes (group, true or predicted class, a word in a text, across inputs too) that tell most about
        that slice's errors on the fitting samples are its rule.
     5. On the other half, never seen: how much more often does the model err in the slice, and under the rule, than
@@ -139,13 +140,11 @@ class Failures(Probe):
             return self._nothing(str(error))
         target, predicted = rows["target"].to_numpy(), rows["clean_predicted"].to_numpy()
         found = self._discover(z, target, predicted, fitted, units, evidence)
-        if not found.worst:
+        if not found:
             return self._nothing(f"no slice of at least {self.fewest} samples errs more often than the model does")
         scale = _Scored(rows, wrong, scored, None if units is None else names, evidence.about.level)
         known = attributes(rows, evidence.about.classes, fitted, fewest=self.fewest, most_words=WORDS)
-        rules = {
-            s: describe(wrong & (found.member == s), fitted, known, fewest=self.fewest) for s in found.worst[:SHOWN]
-        }
+        rules = [describe(wrong & inside, fitted, known, fewest=self.fewest) for inside in found[:SHOWN]]
         return self._conclusion(found, rules, scale, self._null(z, target, predicted, fitted, units, evidence, scale))
 
     def _nothing(self, reason: str) -> Conclusion:
@@ -159,7 +158,7 @@ class Failures(Probe):
 
     def _discover(
         self, z: Any, target: Any, predicted: Any, fitted: Flags, units: Sequence[str] | None, evidence: Evidence
-    ) -> Slices:
+    ) -> list[Flags]:
         return discover(
             z,
             target,
@@ -191,13 +190,12 @@ class Failures(Probe):
         for part in (fitted, ~fitted):
             order[part] = rng.permutation(order[part])
         found = self._discover(z, target[order], predicted[order], fitted, units, evidence)
-        return scale.gap(found.member == found.worst[0], scale.wrong[order]) if found.worst else None
+        return scale.gap(found[0], scale.wrong[order]) if found else None
 
     def _conclusion(
-        self, found: Slices, rules: dict[int, Rule | None], scale: _Scored, null: Estimate | None
+        self, found: list[Flags], rules: list[Rule | None], scale: _Scored, null: Estimate | None
     ) -> Conclusion:
-        worst = found.worst[0]
-        inside = found.member == worst
+        inside, rule = found[0], rules[0]
         controls = {} if null is None else {"errors handed to other samples": null}
         findings = [
             self._gap(
@@ -206,13 +204,9 @@ class Failures(Probe):
                 scale,
                 inside,
                 controls,
-                f"chosen among {len(set(found.member[~scale.scored].tolist()))} slices on samples that are not scored; "
-                + scale.size(inside)
-                + "; "
-                + _said(rules[worst]),
+                f"first of {len(found)} slices by the samples that are not scored; {scale.size(inside)}; {_said(rule)}",
             )
         ]
-        rule = rules[worst]
         if rule is None:
             reason = "no group, class or word describes the errors of the worst slice"
             findings.append(
@@ -234,10 +228,9 @@ class Failures(Probe):
         bars: list[Bar] = []
         table: list[list[str | float | int | None]] = []
         rest = np.ones(len(inside), dtype=bool)
-        for k, s in enumerate(found.worst[:SHOWN], 1):
-            here = found.member == s
+        for k, (here, rule) in enumerate(zip(found, rules, strict=False), 1):
             rest &= ~here
-            estimate, rule = scale.rate(here), rules[s]
+            estimate = scale.rate(here)
             table.append(_row(k, here, estimate, rule, scale))
             if estimate is None:
                 continue
@@ -260,7 +253,7 @@ class Failures(Probe):
             BarChart(title="Wrong answers by slice", y_label="error rate, held out", bars=bars, y_range=(0, 1)),
             TableChart(title="Failing slices in words", columns=_COLUMNS, rows=table),
         ]
-        return Conclusion(findings=findings, charts=charts, notes=self._notes(scale, len(found.worst)))
+        return Conclusion(findings=findings, charts=charts, notes=self._notes(scale, len(found)))
 
     def _gap(
         self, metric: str, title: str, scale: _Scored, inside: Flags, controls: dict[str, Estimate], note: str
@@ -285,8 +278,8 @@ class Failures(Probe):
         notes = [
             f"Slices and rules were found on {fitted.sum()} samples with {scale.wrong[fitted].sum()} errors (the "
             f"reference and a random half of the audited {kind}) and scored on the other {scale.scored.sum()} with "
-            f"{scale.wrong[scale.scored].sum()} errors. {failing} slices erred more often than all samples when "
-            f"fitting; the {min(failing, SHOWN)} that did most surely are shown, the first is judged.",
+            f"{scale.wrong[scale.scored].sum()} errors. When fitting, errors were more frequent in {failing} different "
+            f"slices than elsewhere; the {min(failing, SHOWN)} where that is surest are shown, the first is judged.",
             "A sample is placed by its code alone, never by its label or prediction, and a rule with the predicted "
             "class names nothing else: else a slice of errors would be one by definition.",
         ]

@@ -27,6 +27,12 @@ _ALIKE = 1e-6
 """Directions with less than this share of the largest variance are rounding, not codes."""
 _EARNED = 3.84
 """A second condition has to add this much G² (5 % point of chi-squared with one degree) to be worth its words."""
+_REPEATS = 0.5
+"""Slices that share more than this part of their samples (of either) are one."""
+_APART = 1e-6
+"""Shares nearer than this are equal."""
+_SURE = 0.999
+"""Level of the bound by which slices are ranked: each is the best of many cuts, and the first the best of many."""
 _FEWEST_HITS = 3
 """Errors below which a rule describes nothing."""
 
@@ -50,17 +56,6 @@ def principal(codes: Floats, fitted: Flags, most: int) -> Floats:
     return np.asarray(centred @ axes[:, kept])
 
 
-@dataclass(frozen=True)
-class Slices:
-    """member [N]: the place of each sample, by its code alone; worst: places in order of how surely samples err there.
-
-    A place is in `worst` if its fitted samples err more often than all do and are enough to tell.
-    """
-
-    member: Ints
-    worst: list[int]
-
-
 def discover(
     z: Floats,
     target: Ints,
@@ -75,8 +70,14 @@ def discover(
     gamma: float,
     fewest: int,
     seed: int,
-) -> Slices:
-    """The mixture of the fitted samples, and its places ranked by the lower bound of their error rate there."""
+) -> list[Flags]:
+    """Slices [N] of all samples, those first where the fitted samples err most surely; none is found twice.
+
+    For each component of the mixture of the fitted samples: who has P(component | code) above a cut. The cut is where
+    inside against outside tells most about the fitted errors (G²) with at least `fewest` samples inside: the most
+    likely component would not do, since a place where 30 % is wrong belongs to the 70 % that are right. Ranked by the
+    lower bound of the error rate; a slice that mostly repeats an earlier one is left out.
+    """
     mixture = Domino.fit(
         z[fitted],
         target[fitted],
@@ -88,16 +89,36 @@ def discover(
         floor=floor,
         seed=seed,
     )
-    member = mixture.predict_proba(z).argmax(axis=1)
+    share = mixture.predict_proba(z)
     wrong = target != predicted
-    overall = wrong[fitted].mean()
     names = None if units is None else np.asarray(units, dtype=str)
-    sure: dict[int, float] = {}
-    for s in range(len(mixture.weight)):
-        inside = fitted & (member == s)
-        if inside.sum() >= fewest and wrong[inside].mean() > overall:
-            sure[s] = proportion(wrong[inside], None if names is None else names[inside]).low
-    return Slices(member, sorted(sure, key=lambda s: (-sure[s], s)))
+    found: list[tuple[float, Flags]] = []
+    for s in range(share.shape[1]):
+        cut = _cut(share[fitted, s], wrong[fitted], fewest)
+        if cut is not None:
+            inside = share[:, s] >= cut
+            here = inside & fitted
+            found.append((proportion(wrong[here], None if names is None else names[here], level=_SURE).low, inside))
+    out: list[Flags] = []
+    for _, inside in sorted(found, key=lambda f: -f[0]):
+        if all((inside & o)[fitted].sum() <= _REPEATS * (inside | o)[fitted].sum() for o in out):
+            out.append(inside)
+    return out
+
+
+def _cut(share: Floats, wrong: Flags, fewest: int) -> float | None:
+    """The share from which on inside against outside tells most about errors; None if none has more errors inside."""
+    order = np.argsort(-share, kind="stable")
+    ordered, hits = share[order], np.cumsum(wrong[order]).astype(float)
+    n, total = float(len(share)), float(wrong.sum())
+    support = np.arange(1.0, n + 1)
+    below = np.append(ordered[1:], -np.inf)
+    # Equal shares stay together, and so do shares that rounding could swap.
+    allowed = (ordered - below > _APART) & (support >= fewest) & (support < n) & (hits * n > total * support)
+    if not allowed.any():
+        return None
+    k = int(np.argmax(np.where(allowed, _g2(hits, support, total, n), -np.inf)))
+    return float((ordered[k] + below[k]) / 2)
 
 
 @dataclass(frozen=True)
