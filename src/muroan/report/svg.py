@@ -102,7 +102,8 @@ def wrap(content: str, width: float, size: float, most: int = 2) -> list[str]:
 
 
 def finite(values: Sequence[float | None]) -> list[float]:
-    return [v for v in values if v is not None and math.isfinite(v)]
+    """Those values that an axis can be made for; what is too small to tell from zero is zero."""
+    return [v if abs(v) > 1e-150 else 0.0 for v in values if v is not None and abs(v) < 1e150]
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
