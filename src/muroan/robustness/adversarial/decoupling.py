@@ -8,7 +8,7 @@ arXiv 2112.12792. The objective is to find a small set S of points, over all mod
 1. Candidates. Pictures are searched as a quadtree, sound and series as a binary tree; only boxes whose removal
    alone decouples (`test`) are split further. Words and table columns are left out one at a time.
 2. Sets of each sample's candidates, by increasing size, until one changes the decision.
-3. Shrinking (ours). Each removed box is dropped or halved for as long as the decision stays changed.
+3. Shrinking (ours). Removed boxes are dropped or trimmed, largest first, for as long as the decision stays changed.
 
 Where it departs from the code released with the paper, on purpose: parts are removed from the input before any
 preprocessing of the model; a set's size is its union, not its last element; a set with a box inside another box of
