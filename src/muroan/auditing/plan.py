@@ -6,7 +6,6 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from muroan import __version__, plain_yaml, registry
@@ -118,19 +117,19 @@ class Plan:
             "gate": {"name": self.gate_name, **self.gate.model_dump(mode="json")},
         }
 
-    def command(self, out: Path) -> str:
+    def command(self) -> str:
         """What to type to get the same findings again, as far as words can say it."""
         words = ["muroan", "audit", self.model_ref, self.data_ref]
-        for p in self.probes:
-            words += ["--probe", _probe_words(p)]
+        asked = [_probe_words(p) for p in self.probes]
+        if asked != list(registry.methods("probes")):
+            words += [w for probe in asked for w in ("--probe", probe)]
         for option, ref in (("--reference", self.reference_ref), ("--members", self.members_ref)):
             words += [option, ref] if ref else []
         if self.gate_name:
             words += ["--gate", self.gate_name]
         if self.limit is not None:
             words += ["--limit", str(self.limit)]
-        words += ["--seed", str(self.seed), "--out", str(out)]
-        return shlex.join(words)
+        return shlex.join([*words, "--seed", str(self.seed)])
 
 
 def _probe_words(probe: Probe) -> str:

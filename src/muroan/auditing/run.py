@@ -29,7 +29,7 @@ def observe_plan(plan: Plan, out: Path, *, engine: str = "local", show_progress:
         plan.to_json()
         | {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": plan.command(out),
+            "command": plan.command(),
             "environment": _environment().model_dump(),
         }
     )

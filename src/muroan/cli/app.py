@@ -109,14 +109,9 @@ def demo(
     Ends with 0 once the audit is complete, whatever it finds: the model is there to be found wanting.
     """
     with _errors(out):
-        from importlib.resources import as_file, files
-
         from muroan.api import audit as carry
 
-        with as_file(files("muroan.cli") / "demo-gate.yaml") as gate:
-            done = carry(
-                "easy-vqa", "easy-vqa", gate=gate, out=out, limit=limit, seed=seed or 0, show_progress=not quiet
-            )
+        done = carry("easy-vqa", "easy-vqa", out=out, limit=limit, seed=seed or 0, show_progress=not quiet)
         _show(done, quiet)
         if not quiet and done.exit_code:
             _say(f"(as a step of a pipeline, `muroan audit` would end with {done.exit_code} here)")

@@ -44,6 +44,7 @@ LEXICON = (
 """Words that a reader takes for the same thing; the shipped model knows only the first of each row."""
 
 
+@cache
 def _root() -> Path:
     spec = find_spec("easy_vqa")
     if spec is None or not spec.submodule_search_locations:

@@ -91,7 +91,7 @@ class GroupGaps(Probe):
             name="calibration_gap",
             says="How differently the model over- or underrates itself: the largest difference between groups of "
             "(mean confidence − accuracy). 0: equally well calibrated.",
-            limit=0.1,
+            limit=0.05,
         ),
         Metric(
             name="robustness_gap",
@@ -173,7 +173,7 @@ class GroupGaps(Probe):
                 if found is not None:
                     judged.append(
                         self._judged(
-                            "robustness_gap", f"Gap in share {j.title} between groups of {name}", found, name
+                            "robustness_gap", f"Gap between groups of {name}: {j.title}", found, name
                         ).model_copy(update={"condition": j.title})
                     )
                 for value, e in by_group(values, theirs, clusters(frame), level=evidence.about.level).items():
