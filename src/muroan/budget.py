@@ -25,7 +25,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.norm not in ("inf", "2"):
             raise AskedWrongly(f"norm is {self.norm!r}; a budget knows 'inf' and '2'")
-        if min(self.radius, self.words, self.share) < 0 or self.share > 1:
+        if not (self.radius >= 0 and self.words >= 0 and 0 <= self.share <= 1):  # NaN is refused with the negative
             raise AskedWrongly(f"a budget cannot be negative, nor a share above 1: {self}")
 
     @property
@@ -41,7 +41,7 @@ class Budget:
         return Budget(
             radius=self.radius * factor,
             norm=self.norm,
-            words=int(self.words * factor),
+            words=int(self.words * factor + 1e-9),  # 100 · 0.29 is 29 words, though 28.999… in floating point
             share=min(1.0, self.share * factor),
         )
 

@@ -57,8 +57,8 @@ class Clean:
         return self.predicted == self.batch.targets
 
     def take(self, index: Sequence[int]) -> Clean:
-        """Some of the samples, with what was computed for them."""
-        if len(index) == len(self):
+        """The samples at `index`, in that order, with what was computed for them."""
+        if list(index) == list(range(len(self))):
             return self
         at = torch.tensor(list(index), dtype=torch.long)
         codes, where = {}, {}

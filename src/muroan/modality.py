@@ -165,11 +165,11 @@ class Modality(ABC):
         For p = inf every value moves by ±radius (random signs: the largest change the budget allows), for
         p = 2 the direction is uniform on the sphere. The result is projected, so it stays in the budget.
         """
-        draws = torch.from_numpy(uniform(keys, *x.shape[1:])).to(x.dtype)
+        draws = torch.from_numpy(uniform(keys, *x.shape[1:]))  # double: rounded to float, a draw can be 1
         if p == float("inf"):
             delta = torch.where(draws < 0.5, -radius, radius).to(x.dtype)
         else:
-            gauss = torch.special.ndtri(draws.double()).to(x.dtype)
+            gauss = torch.special.ndtri(draws).to(x.dtype)
             delta = gauss * (radius / gauss.flatten(1).norm(dim=1)).view(-1, *[1] * (x.ndim - 1))
         return self.project(x + delta, x, p, radius)
 
@@ -184,7 +184,7 @@ def _outer(vectors: list[Tensor]) -> list[Tensor]:
 def _finite(value: Any, what: str) -> Tensor:
     try:
         tensor = torch.as_tensor(value, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise BadSample(f"{what} is not numeric: {error}") from error
     bad = ~torch.isfinite(tensor)
     if bad.any():
@@ -271,11 +271,13 @@ class Text(Modality):
         return torch.tensor([[len(t.split())] for t in x], dtype=torch.long).view(-1, 1)
 
     def erase(self, x: list[str], cover: Tensor) -> list[str]:
-        rows = cover.tolist()
-        return [
-            " ".join(w for w, gone in zip(t.split(), row, strict=False) if not gone) if any(row) else t
-            for t, row in zip(x, rows, strict=True)
-        ]
+        out = []
+        for text, row in zip(x, cover.tolist(), strict=True):
+            words = text.split()
+            kept = [w for w, gone in zip(words, row, strict=False) if not gone]
+            # Of what is padded beyond the text nothing can go: a text that loses no word stays as it is.
+            out.append(text if len(kept) == len(words) else " ".join(kept))
+        return out
 
 
 @dataclass(frozen=True, kw_only=True)

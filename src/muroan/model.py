@@ -8,10 +8,13 @@ declares; a method asks for what it needs and says "not applicable" where that i
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -118,13 +121,64 @@ def rows(code: Code, index: Tensor) -> Code:
 
 def weights_fingerprint(module: nn.Module) -> str:
     """A digest of a module's parameters and buffers."""
-    import hashlib
-
     digest = hashlib.blake2b(digest_size=12)
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    # Flat first: a tensor without axes (the batch counter of every batch norm) cannot be viewed as bytes.
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=12).hexdigest()
+
+
+def held(part: Any, seen: set[int] | None = None) -> Iterator[nn.Module | Tensor]:
+    """The modules and tensors that a callable holds: it is one, or a method, partial or function over some.
+
+    Of a function that is what it closes over, its defaults and the globals that it names, so that
+    `lambda texts: net.text(tokenizer(texts))` is known by the weights of `net`.
+    """
+    seen = set() if seen is None else seen
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    if isinstance(part, nn.Module | Tensor):
+        yield part
+        return
+    inside: list[Any] = []
+    if isinstance(part, partial):
+        inside = [part.func, *part.args, *part.keywords.values()]
+    elif isinstance(part, MethodType):
+        inside = [part.__func__, part.__self__]
+    elif isinstance(part, FunctionType):
+        named = [part.__globals__.get(name) for name in _names(part.__code__)]
+        cells = (cell.cell_contents for cell in part.__closure__ or () if _filled(cell))
+        inside = [*cells, *(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values(), *named]
+    elif isinstance(part, list | tuple):
+        inside = list(part)
+    elif isinstance(part, dict):
+        inside = list(part.values())
+    for item in inside:
+        yield from held(item, seen)
+
+
+def _names(code: CodeType) -> list[str]:
+    """Globals and attributes that a function names, in the comprehensions and lambdas inside it too."""
+    inner = [n for c in code.co_consts if isinstance(c, CodeType) for n in _names(c)]
+    return [*code.co_names, *inner]
+
+
+def _filled(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:  # a name that is not bound yet
+        return False
+    return True
 
 
 class TorchModel(Model):
@@ -182,7 +236,10 @@ class TorchModel(Model):
         return logits
 
     def fingerprint(self) -> str:
-        prints = [f"{n}={weights_fingerprint(p)}" for n, p in self._parts.items() if isinstance(p, nn.Module)]
+        prints = []
+        for name, part in self._parts.items():
+            found = [weights_fingerprint(h) if isinstance(h, nn.Module) else _digest(_bytes(h)) for h in held(part)]
+            prints += [f"{name}={'+'.join(found)}"] if found else []
         return f"{self.name}:" + ",".join(prints)
 
 

@@ -45,7 +45,8 @@ def uniform(keys: Words, *shape: int) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):
         counter = (np.arange(size, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
         raw = _mix(keys[:, None] + counter[None, :])
-    draws = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    # 52 bits and a half: with 53 the largest draw would round to 1, which is no index and an infinite normal.
+    draws = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return draws.reshape(len(keys), *shape)
 
 

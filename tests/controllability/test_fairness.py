@@ -70,9 +70,9 @@ def world(seed: int, error_b: float, n: int = 600) -> tuple[TorchModel, Splits]:
     return model, Splits(data)
 
 
-def gaps(seed: int, error_b: float) -> dict[str, Verdict]:
+def gaps(seed: int, error_b: float, n: int = 600) -> dict[str, Verdict]:
     probe = GroupGaps()
-    evidence, quarantined = observe_all([probe], *world(seed, error_b))
+    evidence, quarantined = observe_all([probe], *world(seed, error_b, n))
     assert not quarantined
     found = probe.conclude(evidence[probe.name]).findings
     judged = judge(Gate().apply(found, {f"{probe.name}/{m.name}": m for m in probe.metrics}))
@@ -84,7 +84,7 @@ def test_a_planted_gap_is_found_in_accuracy_and_in_calibration():
 
 
 def test_equal_groups_alarm_no_more_often_than_the_level_says():
-    verdicts = [v for seed in range(40) for v in gaps(seed, error_b=0.1).values()]
+    verdicts = [v for seed in range(40) for v in gaps(seed, error_b=0.1, n=1500).values()]
     assert verdicts.count(Verdict.FAIL) == 0
     assert verdicts.count(Verdict.PASS) > len(verdicts) / 2
 
