@@ -103,7 +103,9 @@ class Modality(ABC):
 
     def neutral(self, x: Value) -> Value:
         """The same samples with every point erased: what the model sees when the modality is missing."""
-        extent = [int(e) for e in self.grid(x).max(dim=0).values] if len(x) else [0] * self.axes
+        if not len(x):
+            return x
+        extent = [int(e) for e in self.grid(x).max(dim=0).values]
         return self.erase(x, torch.ones(len(x), *extent, dtype=torch.bool))
 
     def cover(self, x: Value, boxes: Tensor) -> Tensor:
