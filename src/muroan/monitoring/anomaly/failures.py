@@ -104,7 +104,7 @@ class Failures(Probe):
         codes, what = embedded(clean)
         chance = clean.probabilities[torch.arange(len(clean)), clean.batch.targets]
         columns: dict[str, Any] = {
-            "code": pl.Series("code", codes.numpy().tolist(), dtype=pl.List(pl.Float32)),
+            "code": pl.Series("code", codes.numpy()).cast(pl.List(pl.Float32)),
             "embedding": [what] * len(clean),
             "p_target": chance,
             "correct": clean.correct,
@@ -112,8 +112,8 @@ class Failures(Probe):
         for m, kind in clean.model.modalities.items():
             if kind.kind == "text":
                 distinct, own = clean.batch.unique(m)
-                found = [words(text) for text in distinct]
-                columns[f"words.{m}"] = pl.Series([found[i] for i in own.tolist()], dtype=pl.List(pl.String))
+                found = pl.Series([words(text) for text in distinct], dtype=pl.List(pl.String))
+                columns[f"words.{m}"] = found.gather(own.numpy())
         return Observation(clean.rows("clean", **columns), _surest_error(clean) if clean.split == AUDITED else [])
 
     # What is concluded
@@ -403,10 +403,10 @@ def _projection(width: int) -> Tensor:
 def _surest_error(clean: Clean) -> list[Shown]:
     """The wrong answer that the model was surest of, if any."""
     sure = torch.where(clean.correct, -1.0, clean.probabilities.amax(dim=1))
-    i = min(range(len(clean)), key=lambda k: (-float(sure[k]), clean.batch.ids[k]), default=0)
-    if not len(clean) or sure[i] < 0:
+    if not len(clean) or sure.max() < 0:
         return []
     batch = clean.batch
+    i = min(torch.nonzero(sure == sure.max()).flatten().tolist(), key=lambda k: batch.ids[k])
     panels: list[tuple[Panel, Any]] = []
     for m, kind in clean.model.modalities.items():
         if kind.kind == "image":
