@@ -44,7 +44,10 @@ def test_check_ends_with_1_and_names_the_page_that_is_out_of_date(build, monkeyp
 
 def test_what_is_written_does_not_change_from_one_process_to_the_next(build):
     """No memory address, no order of a set: else pages would never be fresh."""
-    words = "import sys, hashlib; sys.path.insert(0, '.'); import build; print(hashlib.sha256(''.join(build.pages().values()).encode()).hexdigest())"
+    words = (
+        "import sys, hashlib; sys.path.insert(0, '.'); import build; "
+        "print(hashlib.sha256(''.join(build.pages().values()).encode()).hexdigest())"
+    )
     seen = {
         subprocess.run(
             [sys.executable, "-c", words],

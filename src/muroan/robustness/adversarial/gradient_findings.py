@@ -190,7 +190,12 @@ def _charts(by: Mapping[str, pl.DataFrame], rates: Mapping[str, Estimate], attac
     bars = [Bar(label=c, estimate=rates[c], of="attack") for c in attacks]
     bars += [Bar(label=c, estimate=rates[f"random {c}"], of="random, equal size", control=True) for c in attacks]
     charts: list[Chart] = [
-        BarChart(title="Which input is cheapest to break?", y_label="right answers turned", bars=bars, y_range=(0, 1))
+        BarChart(
+            title="Which input is cheapest to break?",
+            y_label="share of right answers turned",
+            bars=bars,
+            y_range=(0, 1),
+        )
     ]
     lines = []
     for c in attacks:
@@ -202,9 +207,9 @@ def _charts(by: Mapping[str, pl.DataFrame], rates: Mapping[str, Estimate], attac
     if lines:
         charts.append(
             LineChart(
-                title="Success over the steps of the ascent",
+                title=f"Success over the steps of the ascent: {', '.join(li.label for li in lines)}",
                 x_label="steps",
-                y_label="right answers turned",
+                y_label="share of right answers turned",
                 lines=lines,
                 y_range=(0, 1),
             )
