@@ -63,7 +63,7 @@ class PlantedModel(Model):
         rows = [[VOCABULARY.index(w) if w in VOCABULARY else 0 for w in t.split()] for t in values]
         longest = max([1, *map(len, rows)])
         index = torch.tensor([r + [0] * (longest - len(r)) for r in rows], dtype=torch.long).view(-1, longest)
-        mask = torch.tensor([[k < len(r) for k in range(longest)] for r in rows]).view(-1, longest)
+        mask = torch.tensor([[k < len(r) for k in range(longest)] for r in rows], dtype=torch.bool).view(-1, longest)
         words = torch.arange(longest).expand(len(rows), -1)
         return Embedded(self._words[index], mask, torch.where(mask, words, -1))
 
