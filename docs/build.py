@@ -49,6 +49,10 @@ GROUPS: dict[str, list[str]] = {
 }
 """The names of `muroan.__all__` by what somebody wants to do with them; one that is in no group stands last."""
 MODULES: dict[str, tuple[str, list[str]]] = {
+    "muroan.data.spec": (
+        "What the columns of a table can be",
+        ["ImageInput", "TextInput", "AudioInput", "TabularInput", "SeriesInput", "SplitColumn"],
+    ),
     "muroan.errors": ("More errors", ["AskedWrongly", "CannotComplete", "BadSample", "NotApplicable"]),
     "muroan.estimate": ("Estimates", []),
     "muroan.checks": ("Conformance checks", []),
