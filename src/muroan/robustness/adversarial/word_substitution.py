@@ -87,7 +87,7 @@ class WordSubstitution(Attack):
     """
 
     name: ClassVar[str] = "word_substitution"
-    source: ClassVar[str] = "greedy substitution in the manner of HotFlip, Ebrahimi et al. 2018; budget: card V4"
+    source: ClassVar[str] = "greedy substitution in the manner of HotFlip, Ebrahimi et al. 2018"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES})
 
     tries: int = 32
