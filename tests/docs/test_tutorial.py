@@ -29,10 +29,8 @@ def blocks() -> list[Block]:
     return [Block(m[1], m[2] or "", m[3]) for m in BLOCK.finditer(PAGE.read_text())]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> tuple[Path, list[tuple[Block, str]]]:
-    """The folder after every block was written or run, and what each said."""
-    folder = tmp_path_factory.mktemp("tutorial")
+def carried_out(folder: Path) -> list[tuple[Block, str]]:
+    """Every block written or run in this folder, and what each said."""
     env = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -50,7 +48,7 @@ def place(tmp_path_factory) -> tuple[Path, list[tuple[Block, str]]]:
         assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
         said.append((block, done.stdout))
-    return folder, said
+    return said
 
 
 def test_every_block_is_of_a_kind_that_is_run_or_written():
@@ -65,8 +63,9 @@ def output(said: list[tuple[Block, str]], words: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_page_runs_and_ends_where_it_says(place):
-    folder, said = place
+def test_the_page_runs_and_ends_where_it_says(tmp_path):
+    folder = tmp_path
+    said = carried_out(folder)
     assert (folder / "runs" / "plain" / "report.html").stat().st_size > 10_000
     assert "not applicable" in output(said, "runs/endpoint")
     assert "samples in common" in output(said, "muroan diff")
@@ -74,11 +73,10 @@ def test_the_page_runs_and_ends_where_it_says(place):
     # Exit codes 2 and 4 are no outcome of an audit that the page shows.
     codes = {int(c) for _, text in said for c in re.findall(r"^exit code (\d)$", text, re.MULTILINE)}
     assert codes <= {1, 3}
+    the_step_of_continuous_integration_is_a_command_that_works(folder)
 
 
-@pytest.mark.slow
-def test_the_step_of_continuous_integration_is_a_command_that_works(place):
-    folder, _ = place
+def the_step_of_continuous_integration_is_a_command_that_works(folder: Path) -> None:
     steps = yaml.safe_load((folder / ".github/workflows/audit.yml").read_text())["jobs"]["audit"]["steps"]
     command = next(s["run"] for s in steps if s.get("run", "").startswith("muroan audit"))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

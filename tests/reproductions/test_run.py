@@ -35,15 +35,17 @@ def go(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=240)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    place = tmp_path_factory.mktemp("project")
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A project of these scripts alone."""
+    place = tmp_path / "project"
+    place.mkdir()
     for file in ("reproductions/run.py", "docs/build.py"):
         (place / file).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / file, place / file)
     for name, text in SCRIPTS.items():
         (place / "reproductions" / f"{name}.py").write_text(text)
-    return place, go(place, "--timeout", "12")
+    return place
 
 
 def rows(place: Path) -> dict[str, dict]:
@@ -51,8 +53,8 @@ def rows(place: Path) -> dict[str, dict]:
 
 
 @pytest.mark.slow
-def test_every_script_has_a_row_and_those_that_did_not_run_say_why(place):
-    folder, done = place
+def test_every_script_has_a_row_and_those_that_did_not_run_say_why(folder):
+    done = go(folder, "--timeout", "12")
     found = rows(folder)
     assert sorted(found) == [f"r9{k}" for k in range(6)]
     assert found["r90"]["verdict"] == "holds"
@@ -70,10 +72,10 @@ def test_every_script_has_a_row_and_those_that_did_not_run_say_why(place):
     assert done.returncode == 1
     assert "6/6 r95" in done.stdout
 
+    only_some_keeps_the_others_and_draws_the_page(folder)
 
-@pytest.mark.slow
-def test_only_some_keeps_the_others_and_draws_the_page(place):
-    folder, _ = place
+
+def only_some_keeps_the_others_and_draws_the_page(folder: Path) -> None:
     (folder / "reproductions" / "r91.py").write_text(
         GOOD.replace("R90", "R91").replace('"holds"', '"does not hold here"')
     )
@@ -88,7 +90,7 @@ def test_only_some_keeps_the_others_and_draws_the_page(place):
     assert str(folder) not in page + json.dumps(found)
 
 
-def test_a_name_that_is_no_script_is_refused(place):
-    done = go(place[0], "--only", "r99")
+def test_a_name_that_is_no_script_is_refused(folder):
+    done = go(folder, "--only", "r99")
     assert done.returncode == 2
     assert "Known: r90" in done.stderr
