@@ -110,7 +110,7 @@ def p_value(estimate: Estimate, limit: float) -> float:
     gap, half = abs(limit - estimate.value), _reach(estimate, limit)
     if gap == 0 or math.isinf(half):
         return 1.0
-    p = 0.0 if half == 0 else float(2 * ndtr(-ndtri(0.5 + estimate.level / 2) * gap / half))
+    p = 0.0 if half == 0 else float(2 * ndtr(-float(ndtri(0.5 + estimate.level / 2)) * gap / half))
     return min(p, alpha) if estimate.excludes(limit) else max(p, math.nextafter(alpha, 1))
 
 
