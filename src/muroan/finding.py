@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from muroan.estimate import Estimate, adjust, more_samples, p_value
 
@@ -37,11 +37,18 @@ class _Plain(BaseModel):
 
 
 class Limit(_Plain):
-    """The side that a safe model's value is on: at most `max`, or at least `min`."""
+    """The side that a safe model's value is on: at most `max`, or at least `min`; one of them, a finite number."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
     max: float | None = None
     min: float | None = None
     source: Literal["gate", "default"] = "default"
+
+    @model_validator(mode="after")
+    def _one(self) -> Limit:
+        if (self.max is None) == (self.min is None):
+            raise ValueError("a limit has either max or min")
+        return self
 
     @property
     def value(self) -> float:

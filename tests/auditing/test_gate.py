@@ -85,6 +85,8 @@ def test_undecided_says_how_many_more_samples_would_decide():
         ("limits:\n  controllability.fairness/accuracy_gap: high\n", "accuracy_gap"),
         ("false_discoveries: 2\n", "false_discoveries"),
         ("limits: [\n", "line 2"),
+        ("limits: {p.q/harm: {max: nan}}", "p.q/harm.max: Input should be a finite number"),
+        ("limits: {p.q/harm: 1e400}", "finite number"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(tmp_path, text, words):

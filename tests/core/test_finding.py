@@ -63,8 +63,12 @@ def test_limits_in_words_and_where_they_come_from():
     higher = Metric(name="m", says="s", better="higher").limited(0.1, "gate")
     assert (lower.max, lower.min, lower.source) == (0.1, None, "default")
     assert (higher.max, higher.min, higher.source) == (None, 0.1, "gate")
+
+
+@pytest.mark.parametrize("wrong", [{"most": 0.1}, {}, {"max": 0.1, "min": 0.0}, {"max": math.nan}, {"min": math.inf}])
+def test_what_is_no_limit_is_refused(wrong):
     with pytest.raises(ValidationError):
-        Limit(most=0.1)
+        Limit(**wrong)
 
 
 def test_a_key_names_what_qualifies_the_finding():

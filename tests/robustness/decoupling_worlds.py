@@ -243,7 +243,7 @@ def slowly(model: Model, batch: Batch, i: int, attack: Decoupling, shares: Mappi
 
     def within(chosen: Set) -> bool:
         gone = {m: len(covered([b for n, b in chosen if n == m])) for m in shares}
-        return sum(gone.values()) <= int(total * attack.share + 1e-9) and all(
+        return sum(gone.values()) <= max(1, int(total * attack.share + 1e-9)) and all(
             gone[m] <= int(points[m] * s + 1e-9) for m, s in shares.items()
         )
 
@@ -277,20 +277,33 @@ def slowly(model: Model, batch: Batch, i: int, attack: Decoupling, shares: Mappi
         subsets = (s for n in range(2, len(words) + 1) for s in combinations(words, n))
         first = islice(subsets, max(0, attack.max_tries - len(listed)))
         larger = chain(first, (tuple(regions[:k]) for k in range(2, len(regions) + 1)))
-    tries, calls, hit = 0, probes, None
-    for chosen in chain(singles, larger):
-        if tries == attack.max_tries:
-            break
-        tries += 1
-        if not within(chosen):
-            continue
-        calls += len(chosen) > 1
-        if flips(chosen):
-            hit = chosen
-            break
+    tries, calls, hit, small = 0, probes, None, False
+
+    def tried(sets: Iterable[Set]) -> Set | None:
+        nonlocal tries, calls
+        for chosen in sets:
+            if tries == attack.max_tries:
+                break
+            tries += 1
+            if within(chosen):
+                calls += len(chosen) > 1
+                if flips(chosen):
+                    return chosen
+        return None
+
+    hit = tried(singles)
+    if hit is None and attack.shrink:
+        enough = [k for k, c in enumerate(singles[: attack.max_tries]) if flips(c)]
+        if enough:
+            trimmed, more = shrunk(singles[enough[0]], flips)
+            calls += more
+            if within(trimmed):
+                hit, small, tries = trimmed, True, enough[0] + 1
+    if hit is None:
+        hit = tried(larger)
     if hit is None:
         return Slow(False, {}, probes, tries, calls, candidates)
-    if attack.shrink:
+    if attack.shrink and not small:
         hit, more = shrunk(hit, flips)
         calls += more
     boxes: dict[str, list[tuple[int, ...]]] = {}

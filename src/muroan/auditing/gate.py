@@ -31,7 +31,7 @@ from muroan.probe import Probe
 class Bound(BaseModel):
     """One limit as a gate file writes it: a number, {max: x}, {min: x}, or none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     max: float | None = None
     min: float | None = None
     value: float | None = None

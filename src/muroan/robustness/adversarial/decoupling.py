@@ -8,7 +8,8 @@ arXiv 2112.12792. The objective is to find a small set S of points, over all mod
 1. Candidates. Pictures are searched as a quadtree, sound and series as a binary tree; only boxes whose removal
    alone decouples (`test`) are split further. Words and table columns are left out one at a time.
 2. Sets of each sample's candidates, by increasing size, until one changes the decision.
-3. Shrinking (ours). Removed boxes are dropped or trimmed, largest first, for as long as the decision stays changed.
+3. Shrinking (ours). Removed boxes are dropped or trimmed, largest first, for as long as the decision stays changed. A
+   candidate that changes the decision but is too large for the budget is shrunk before larger sets are tried.
 
 Where it departs from the code released with the paper, on purpose: parts are removed from the input before any
 preprocessing of the model; a set's size is its union, not its last element; a set with a box inside another box of
@@ -59,7 +60,7 @@ class Decoupling(Attack):
     cell: boxes are split until no side is longer than this; a small input is always split three times.
     overlap: split into overlapping boxes too, which finds what straddles a border, for three times the calls.
     shrink: whether to take step 3.
-    share: the most that may be removed, as a part of the points of all modalities together.
+    share: the most that may be removed, as a part of the points of all modalities together; one point, at least.
 
     All samples are searched at once, and the result is that of searching each alone, one set after another. A
     larger budget never loses a success: sets beyond the budget are passed over, but keep their place in the order.
@@ -191,11 +192,13 @@ class Decoupling(Attack):
             removal,
             {m: parts[m] for m in shares},
             most={m: whole(removal.points[m] * s) for m, s in shares.items()},
-            most_in_all=whole(removal.total * self.share),
+            most_in_all=whole(removal.total * self.share).clamp_min(1 if self.share > 0 else 0),
             order=self.search,
             max_tries=self.max_tries,
         )
         search.singles()
+        if self.shrink:
+            search.fit()
         search.sets()
         if self.shrink:
             search.shrink()

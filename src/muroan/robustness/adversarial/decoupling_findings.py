@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SMALLEST = 1e-4
 """The smallest budget of the curve and its area, as a part of all points."""
-FEW = 0.05
+FEW = 0.01
 STEPS = 41
 SMALLEST_GROUP = 10
 
@@ -135,7 +135,7 @@ class _Conclusion:
                 note=self._denominator(),
             ),
             self._found(
-                "success_at_5",
+                "success_at_1",
                 f"{self.answers} turned by removing at most {_percent(FEW)} of the input",
                 self._share(attack.at(FEW)),
                 controls=self._controls("", FEW),
@@ -196,7 +196,7 @@ class _Conclusion:
         for m in self.scopes:
             attack = self.attack[m]
             out.append(self._excess(m))
-            for metric, budget in (("success", self.probe.budget), ("success_at_5", FEW)):
+            for metric, budget in (("success", self.probe.budget), ("success_at_1", FEW)):
                 title = f"{self.answers} turned by removing at most {_percent(budget)} of the input, all from the {m}"
                 out.append(
                     self._found(

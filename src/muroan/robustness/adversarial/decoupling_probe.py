@@ -46,7 +46,7 @@ class DecouplingProbe(Probe):
     failed, the random pieces are those of the largest set that it tried within the budget. Words and columns are
     drawn without repeats, so that trying every word once is not taken for cleverness.
 
-    - success: attacked samples whose decision changes (flips / attacked). success_at_5: by at most 5 % of the points.
+    - success: attacked samples whose decision changes (flips / attacked). success_at_1: by at most 1 % of the points.
     - excess: success minus that of the random removals, paired. 0: what changes decisions is found as easily by
       chance; 1: a search always finds what chance never does, decisions hang on few places. The alarm. Also for
       each input alone, since one short text can hide what a picture hangs on.
@@ -80,14 +80,14 @@ class DecouplingProbe(Probe):
             "0: none; 1: all.",
         ),
         Metric(
-            name="success_at_5",
-            says="Share of attacked answers that change when at most 5 % of the input is removed. 0: none; 1: all.",
+            name="success_at_1",
+            says="Share of attacked answers that change when at most 1 % of the input is removed. 0: none; 1: all.",
         ),
         Metric(
             name="excess",
             says="How many more answers a search turns than random removals of equal size, asked as often. 0: "
             "no more than chance; 1: every decision hangs on few places that chance does not hit.",
-            limit=0.25,
+            limit=0.3,
         ),
         Metric(
             name="area",
@@ -126,8 +126,8 @@ class DecouplingProbe(Probe):
     cell: int = Decoupling.cell
     overlap: bool = Decoupling.overlap
     shrink: bool = Decoupling.shrink
-    budget: float = 0.25
-    """The most that may be removed, as a part of all points of the sample."""
+    budget: float = 0.05
+    """The most that may be removed, as a part of all points of the sample; one point, at least."""
     per_input: float = 0.5
     """The most that may be removed of any one input."""
     correct_only: bool = True

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, combinations, islice, product
+from itertools import chain, combinations, islice
 
 import torch
 from torch import Tensor
 
 from muroan.robustness.adversarial.removal import POINTWISE, Boxes, Removal, lengths
+from muroan.robustness.adversarial.shrinking import first_of, shrunk
 
 BLOCK = 64
 """Sets tried at once for each undecided sample. Those of a block behind a success are computed in vain."""
-TRIMS = (2, 4)
-"""A box is shrunk by one of these parts of a side at a time."""
 SEARCHES = ("subset", "cumulative")
 
 
@@ -84,7 +83,7 @@ class Search:
     """The search over all samples at once. A set is a row of slots: each a box of one modality, or empty.
 
     parts[m]: the probed parts; most[m], most_in_all [N]: points that may be removed; order: one of `SEARCHES`.
-    Call the steps in their order: `singles`, `sets`, then, where wanted, `shrink`.
+    Call the steps in their order: `singles`, `fit`, `sets`, `shrink`; `fit` and `shrink` may be left out.
     """
 
     def __init__(
@@ -105,6 +104,7 @@ class Search:
         )
         self._list()
         self.success = torch.zeros(n, dtype=torch.bool)
+        self.small = torch.zeros(n, dtype=torch.bool)  # shrunk already
         self.tries = torch.zeros(n, dtype=torch.long)
         self.calls = self.probes.clone()
         self.spent = {m: torch.zeros(n, 1, b.shape[1], dtype=torch.long) for m, b in self.box.items()}
@@ -152,15 +152,31 @@ class Search:
 
     def singles(self) -> None:
         """Candidates one by one; the model has been asked about them already."""
-        number = torch.arange(len(self.sample)) - self.start[self.sample] + 1
-        considered = number <= self.max_tries
-        most = torch.stack([*self.most.values()] or [self.most_in_all])
-        fits = (self.points <= most[self.which, self.sample]) & (self.points <= self.most_in_all[self.sample])
-        hits = (considered & fits & self.flips).nonzero().flatten()
-        row = hits[_first_of(self.sample[hits], number[hits], self.n)]
-        self._succeed(self.sample[row], {m: b[row, None] for m, b in self.box.items()}, number[row])
+        row, number = self._first_single(within=True)
+        self._succeed(self.sample[row], {m: b[row, None] for m, b in self.box.items()}, number)
         left = ~self.success
         self.tries[left] = self.count[left].clamp(max=self.max_tries)
+
+    def fit(self) -> None:
+        """Undecided samples' first candidate that is enough but too large: shrunk, it may be within the budget."""
+        row, number = self._first_single(within=False)
+        wanted = ~self.success[self.sample[row]]
+        row, number = row[wanted], number[wanted]
+        sample = self.sample[row]
+        boxes, calls = shrunk(self._flips, sample, {m: b[row, None] for m, b in self.box.items()})
+        self.calls[sample] += calls
+        fits, _ = self._fits(sample, boxes)
+        self._succeed(sample[fits], {m: b[fits] for m, b in boxes.items()}, number[fits])
+        self.small = self.success & torch.zeros(self.n, dtype=torch.bool).index_fill_(0, sample[fits], True)
+
+    def _first_single(self, *, within: bool) -> tuple[Tensor, Tensor]:
+        """(row, place in its list) of each sample's first candidate that is enough alone, in or beyond the budget."""
+        number = torch.arange(len(self.sample)) - self.start[self.sample] + 1
+        most = torch.stack([*self.most.values()] or [self.most_in_all])
+        fits = (self.points <= most[self.which, self.sample]) & (self.points <= self.most_in_all[self.sample])
+        hits = ((number <= self.max_tries) & (fits == within) & self.flips).nonzero().flatten()
+        row = hits[first_of(self.sample[hits], number[hits], self.n)]
+        return row, number[row]
 
     def sets(self) -> None:
         """Larger sets, the same blocks of each sample's schedule at once for all that are undecided."""
@@ -222,7 +238,7 @@ class Search:
         asked, boxes = sample[fits], {m: b[fits] for m, b in boxes.items()}
         flips = self._flips(asked, boxes)
         hits = flips.nonzero().flatten()
-        row = hits[_first_of(asked[hits], number[fits][hits], self.n)]
+        row = hits[first_of(asked[hits], number[fits][hits], self.n)]
         last = torch.full((self.n,), self.max_tries).index_put_((asked[row],), number[fits][row])
         until = number[fits] <= last[asked]  # what one search after another would have asked
         self.calls += torch.bincount(asked[until], minlength=self.n)
@@ -238,7 +254,7 @@ class Search:
     def _spend(self, sample: Tensor, boxes: Boxes, points: Tensor) -> None:
         """Remember each sample's largest set so far (the first of equals)."""
         order = torch.argsort(points, descending=True, stable=True)
-        row = order[_first_of(sample[order], torch.arange(len(order)), self.n)]
+        row = order[first_of(sample[order], torch.arange(len(order)), self.n)]
         row = row[points[row] > self.largest[sample[row]]]
         self.largest[sample[row]] = points[row]
         self._put(sample[row], {m: b[row] for m, b in boxes.items()})
@@ -268,60 +284,11 @@ class Search:
         return fits, points
 
     def shrink(self) -> None:
-        """Drop the boxes of a successful set, or cut off a half or a quarter, while the decision stays changed."""
-        slots = {m: lengths(b) for m, b in self.spent.items()}
-        if not slots:
-            return
-        order = torch.stack(list(slots.values())).sum(dim=0).argsort(dim=1, descending=True, stable=True)
-        width, at = order.shape[1], torch.zeros(self.n, dtype=torch.long)
-        while True:
-            left = (self.success & (at < width)).nonzero().flatten()
-            slot = order[left, at[left]]
-            filled = torch.stack([lengths(b)[left, slot] for b in self.spent.values()]).sum(dim=0) > 0
-            at[left[~filled]] = width  # boxes come first in the order: an empty slot is the end
-            left, slot = left[filled], slot[filled]
-            if not len(left):
-                return
-            number, row, boxes = self._smaller(left, slot)
-            flips = self._flips(left[row], boxes).nonzero().flatten()
-            first = flips[_first_of(row[flips], number[flips], len(left))]
-            asked = torch.bincount(row, minlength=len(left))
-            asked[row[first]] = number[first] + 1
-            self.calls[left] += asked
-            for m, b in boxes.items():
-                self.spent[m][left[row[first]]] = b[first]
-            kept = torch.zeros(len(left), dtype=torch.bool).index_fill_(0, row[first], True)
-            at[left[~kept]] += 1
-            for m in self.spent:  # a dropped box is done with
-                slots[m] = lengths(self.spent[m])
-            gone = torch.stack([slots[m][left, slot] for m in slots]).sum(dim=0) == 0
-            at[left[kept & gone]] += 1
-
-    def _smaller(self, sample: Tensor, slot: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Sets with one slot made smaller: (rank among the sample's, row of `sample`, boxes), each [T]."""
-        here = {m: b[sample, slot] for m, b in self.spent.items()}
-        several = torch.stack([(lengths(b[sample]) > 0).sum(dim=1) for b in self.spent.values()]).sum(dim=0) > 1
-        options = [(several, {m: torch.zeros_like(b) for m, b in here.items()})]
-        axes = max(b.shape[1] for b in here.values()) // 2
-        for part, axis in product(TRIMS, range(axes)):
-            cut = {m: self._side(b, axis) // part for m, b in here.items()}
-            possible = torch.stack([*cut.values()]).amax(dim=0) > 0
-            options += [(possible, {m: _trimmed(b, axis, cut[m], end) for m, b in here.items()}) for end in (1, 0)]
-        possible = torch.stack([p for p, _ in options], dim=1)  # [S, options]
-        row, option = possible.nonzero(as_tuple=True)
-        number = possible.long().cumsum(dim=1)[row, option] - 1
-        boxes = {}
-        for m, b in self.spent.items():
-            new = b[sample[row]].clone()
-            new[torch.arange(len(row)), slot[row]] = torch.stack([o[m] for _, o in options], dim=1)[row, option]
-            boxes[m] = new
-        return number, row, boxes
-
-    @staticmethod
-    def _side(boxes: Tensor, axis: int) -> Tensor:
-        """Length of each box [S, 2·axes] along an axis; 0 where its modality has no such axis."""
-        axes = boxes.shape[1] // 2
-        return boxes[:, axes + axis] if axis < axes else torch.zeros(len(boxes), dtype=torch.long)
+        """Successful sets made smaller, where that has not been done."""
+        sample = (self.success & ~self.small).nonzero().flatten()
+        boxes, calls = shrunk(self._flips, sample, {m: b[sample] for m, b in self.spent.items()})
+        self.calls[sample] += calls
+        self._put(sample, boxes)
 
     def found(self) -> Found:
         """What came of the steps taken so far."""
@@ -347,13 +314,6 @@ def _rank(sample: Tensor) -> Tensor:
     return torch.empty_like(sample).scatter_(0, order, torch.arange(len(sample)) - start)
 
 
-def _first_of(sample: Tensor, number: Tensor, n: int) -> Tensor:
-    """The row with the smallest `number` of each of n samples that has one (numbers of a sample are distinct)."""
-    none = torch.iinfo(torch.long).max
-    least = torch.full((n,), none).scatter_reduce(0, sample, number, reduce="amin")
-    return (number == least[sample]).nonzero().flatten()
-
-
 def _nested(boxes: Boxes) -> Tensor:
     """Whether a box of a set [T, slots, 2·axes] lies inside another box of it, bool [T]."""
     out = torch.zeros(len(next(iter(boxes.values()))), dtype=torch.bool)
@@ -364,15 +324,6 @@ def _nested(boxes: Boxes) -> Tensor:
             start, end = b[..., axis], b[..., axis] + b[..., axes + axis]
             inside &= (start[:, :, None] >= start[:, None, :]) & (end[:, :, None] <= end[:, None, :])
         out |= inside.flatten(1).any(dim=1)
-    return out
-
-
-def _trimmed(boxes: Tensor, axis: int, cut: Tensor, end: int) -> Tensor:
-    """Boxes [S, 2·axes] shorter by `cut` [S] along an axis, at their start (0) or end (1)."""
-    axes, out = boxes.shape[1] // 2, boxes.clone()
-    if axis < axes:
-        out[:, axes + axis] -= cut
-        out[:, axis] += cut * (1 - end)
     return out
 
 
