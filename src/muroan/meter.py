@@ -194,8 +194,10 @@ class Metered:
             codes[m] = self.encode(m, values)
         return codes, index
 
-    def differentiable(self, inputs: Mapping[str, Value | Embedded | Codes]) -> Tensor:
-        """Logits with a graph back to the tensors among `inputs`; needs gradients.
+    def differentiable(
+        self, inputs: Mapping[str, Value | Embedded | Codes], present: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Logits with a graph back to the tensors among `inputs`; needs gradients. present[m] bool [N], as in `logits`.
 
         A text may be given as `Embedded` (needs embeddings); a modality that is not attacked as its `Codes`, so that
         it is not encoded at every step. Not chunked: the caller keeps N small.
@@ -204,12 +206,13 @@ class Metered:
         n = max(
             v.n if isinstance(v, Codes) else len(v.vectors if isinstance(v, Embedded) else v) for v in inputs.values()
         )
+        here = present if present and Capability.ABSENT in self.model.capabilities else None
         with self.meter.timed("forward for gradients", n):
             if not self.apart and not any(isinstance(v, Embedded) for v in inputs.values()):
                 plain = {m: v.data if isinstance(v, Codes) else v for m, v in inputs.items()}
-                return self._check(self.model.predict(plain), n)
+                return self._check(self.model.predict(plain, here), n)
             codes = {m: self._differentiable_code(m, v) for m, v in inputs.items()}
-            return self._check(self.model.decide(self._fuse(codes)), n)
+            return self._check(self.model.decide(self._fuse(codes, here)), n)
 
     def _differentiable_code(self, modality: str, value: Value | Embedded | Codes) -> Code:
         if isinstance(value, Codes):

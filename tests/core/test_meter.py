@@ -37,7 +37,7 @@ class Labelled(Model):
     name = "labelled"
     modalities = ("a", "b")
     classes = ("no", "yes")
-    capabilities = frozenset({Capability.SCORES, Capability.FUSE, Capability.ABSENT})
+    capabilities = frozenset({Capability.SCORES, Capability.FUSE, Capability.ABSENT, Capability.GRADIENTS})
 
     def encode(self, modality, values):
         return values[:, :1], values[:, 1:]  # a code may be a tuple
@@ -189,6 +189,17 @@ def test_the_gradient_is_that_of_predicting(batch, apart, others):
     (found,) = model.backward(logits[:, 1].sum(), [x], N)
     assert torch.allclose(found, plain.grad, atol=1e-6)
     assert plain.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_model_that_handles_absence_is_told_with_gradients_too(apart):
+    model = Metered(Labelled(), TABLES, apart=apart)
+    x = torch.zeros(4, 2, requires_grad=True)
+    present = {"b": torch.tensor([True, False, True, False])}
+    logits = model.differentiable({"a": x, "b": torch.zeros(4, 2)}, present)
+    assert logits[:, 1].tolist() == [2, 1, 2, 1]
+    (gradient,) = model.backward(logits[:, 0].sum(), [x], 4)
+    assert gradient.tolist() == [[1, 0]] * 4
 
 
 def test_gradients_reach_words_through_their_embeddings(batch):

@@ -277,3 +277,32 @@ def test_only_pictures_in_range_come_out_of_the_shown_exhibits():
     for panel, value in shown[0].panels:
         if panel.kind == "image":
             Image(size=(16, 16)).check(value)
+
+
+def test_what_is_missing_stays_missing_under_attack():
+    """A model that answers by what is present must not seem fooled because the attack forgot to tell it."""
+
+    class Present(TorchModel):
+        def fuse(self, codes, present=None):
+            here = present["b"].float() if present and "b" in present else torch.ones(len(codes["a"]))
+            return torch.stack([1.5 - 3 * here + 0 * codes["a"][:, 0], codes["b"][:, 0]], dim=1)
+
+    model = Present(
+        encoders={m: (lambda x: x) for m in "ab"},
+        fusion=None,
+        head=lambda z: torch.stack([z[:, 0], -z[:, 0]], dim=1),
+        classes=["gone", "here"],
+    )
+    model.capabilities |= {Capability.ABSENT}
+    x = np.zeros((6, 2), dtype=np.float32)
+    data = InMemory(
+        {"a": x, "b": [*x[:3], None, None, None]},
+        targets=[1, 1, 1, 0, 0, 0],
+        modalities={m: Tabular(columns=("c", "d")) for m in "ab"},
+        classes=model.classes,
+    )
+    batch = data.load(range(6)).batch
+    run = metered(model, data)
+    assert run.of(batch).argmax(dim=1).tolist() == [1, 1, 1, 0, 0, 0]
+    done = PGD(steps=3, restarts=2).run(run, batch, {"a": Budget(radius=0.1)})
+    assert not done.success.any()

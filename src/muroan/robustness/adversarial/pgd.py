@@ -101,12 +101,13 @@ class PGD(Attack):
         for t in range(self.steps + 1):
             last = t == self.steps
             inputs: dict[str, Tensor | Codes] = {m: c.take(sample) for m, c in still.items()}
+            present = {m: v[sample] for m, v in batch.present.items()}
             leaves = {m: v.detach().requires_grad_(not last) for m, v in x.items()}
             if last:
                 with torch.no_grad():
-                    logits = model.differentiable({**inputs, **leaves})
+                    logits = model.differentiable({**inputs, **leaves}, present)
             else:
-                logits = model.differentiable({**inputs, **leaves})
+                logits = model.differentiable({**inputs, **leaves}, present)
             loss = loss_of(logits, labels[sample])
             flipped = logits.argmax(dim=1) != labels[sample]
             self._keep(t, sample, x, logits.detach(), loss.detach(), flipped, best, best_loss, best_logits, steps)

@@ -9,7 +9,7 @@ there are many; what is ranked is then really tried.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -112,6 +112,7 @@ class WordSubstitution(Attack):
             labels=labels,
             changed=torch.zeros(len(batch), dtype=torch.long),
             done={m: [frozenset()] * len(batch) for m in texts},
+            present=batch.present,
         )
         for m, words in texts.items():
             for _ in range(words):
@@ -163,7 +164,13 @@ class WordSubstitution(Attack):
         if not shows:
             return found[: self.tries]
         promise = first_order(
-            model, m, text, found, {k: c.take(torch.tensor([i])) for k, c in state.codes.items()}, state.labels[i]
+            model,
+            m,
+            text,
+            found,
+            {k: c.take(torch.tensor([i])) for k, c in state.codes.items()},
+            state.labels[i],
+            {k: v[i : i + 1] for k, v in state.present.items()},
         )
         order = promise.argsort(descending=True, stable=True)[: self.tries]
         return [found[int(k)] for k in order]
@@ -180,16 +187,23 @@ class _State:
     labels: Tensor
     changed: Tensor
     done: dict[str, list[frozenset[int]]]
+    present: Mapping[str, Tensor]
 
 
 def first_order(
-    model: Metered, m: str, text: str, found: Sequence[Candidate], codes: dict[str, Codes], label: Tensor
+    model: Metered,
+    m: str,
+    text: str,
+    found: Sequence[Candidate],
+    codes: dict[str, Codes],
+    label: Tensor,
+    present: dict[str, Tensor] | None = None,
 ) -> Tensor:
-    """What each replacement promises to add to the loss, to first order: ∇_e L · (e(new word) − e(word)) [candidates]."""
+    """What each replacement promises to add to the loss, to first order: ∇_e L · (e(new word) − e(word)), [C]."""
     embedded = model.model.embed(m, [text])
     vectors = embedded.vectors.detach().requires_grad_(True)
     inputs = {k: c for k, c in codes.items() if k != m}
-    logits = model.differentiable({**inputs, m: type(embedded)(vectors, embedded.mask, embedded.words)})
+    logits = model.differentiable({**inputs, m: type(embedded)(vectors, embedded.mask, embedded.words)}, present)
     (gradient,) = model.backward(loss_of(logits, label.view(1)).sum(), [vectors], 1)
     new = model.model.embed(m, [c.by for c in found])
     weight = new.mask[..., None].to(new.vectors.dtype)
