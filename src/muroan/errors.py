@@ -1,6 +1,6 @@
 """What can go wrong, said once: every error Muroan raises on purpose names what, where and what to do.
 
-`AskedWrongly` ends a command with exit code 2, `CannotComplete` with 4 (DESIGN, "The command line").
+`AskedWrongly` ends a command with exit code 2, `CannotComplete` with 4 (docs/design.md, "The command line").
 `BadSample` is never fatal: the audit quarantines the sample with the error's text as the reason.
 """
 

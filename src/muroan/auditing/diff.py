@@ -21,18 +21,24 @@ from muroan.finding import Verdict
 
 FEWEST = 20
 """Samples in common below which a comparison would only be noise."""
+SPELT_OUT = 8
+"""Conditions up to which each is compared for itself; more of them (corruptions by severity) are taken together."""
+CONTROLS = ("null", "random", "unbounded")
+"""Beginnings of conditions that are controls: nothing about the model gets better or worse there."""
 
 
 class Change(BaseModel):
-    """One outcome of one probe, after minus before, over the samples and conditions that both audits have.
+    """One outcome of one probe, after minus before, over the samples that both audits have.
 
-    better: whether a higher or a lower value is better. verdict: "better" or "worse" where the interval is clear
-    of zero after false-discovery control, else "undecided".
+    condition: under which; "" for all of the probe's conditions together. better: whether a higher or a lower value is
+    better. verdict: "better" or "worse" where the interval is clear of zero after false-discovery control, else
+    "undecided".
     """
 
     model_config = ConfigDict(frozen=True)
     probe: str
     outcome: str
+    condition: str = ""
     better: str
     before: float
     after: float
@@ -130,17 +136,27 @@ def _probe_changes(name: str, before: Run, after: Run, facts: pl.DataFrame) -> I
             .join(facts.select("sample", "cluster"), on="sample")
             .sort(keys)
         )
-        if both["sample"].n_unique() >= FEWEST:
-            yield _change(name, outcome, better, both, "x")
+        controls = pl.any_horizontal(pl.col("condition").str.starts_with(c) for c in CONTROLS)
+        both = both.filter(~controls)
+        if "attacked" in old.columns and "attacked" in new.columns:  # only what both audits attacked is comparable
+            attacked = [r.filter(pl.col("attacked")).select(keys) for r in (old, new)]
+            both = both.join(attacked[0], on=keys, how="semi").join(attacked[1], on=keys, how="semi")
+        parts = both.partition_by("condition", as_dict=True, maintain_order=True)
+        if len(parts) > SPELT_OUT:
+            parts = {("",): both}
+        for (condition,), rows in sorted(parts.items(), key=lambda item: str(item[0])):
+            if rows["sample"].n_unique() >= FEWEST:
+                yield _change(name, outcome, better, rows, "x", str(condition))
 
 
-def _change(probe: str, outcome: str, better: str, rows: pl.DataFrame, column: str) -> Change:
+def _change(probe: str, outcome: str, better: str, rows: pl.DataFrame, column: str, condition: str = "") -> Change:
     a = rows[column].cast(pl.Float64).to_numpy()
     b = rows[f"{column}_after"].cast(pl.Float64).to_numpy()
     units = rows["cluster"].fill_null(rows["sample"]).to_list()
     return Change(
         probe=probe,
         outcome=outcome,
+        condition=condition,
         better=better,
         before=float(a.mean()),
         after=float(b.mean()),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from muroan.batch import Batch
 from muroan.checks.bed import MODALITIES, PlantedModel, planted
 from muroan.clean import Clean
 from muroan.explainer import Attribution, Explainer
@@ -65,9 +66,49 @@ def same_explanation_twice(explainer: Explainer) -> None:
     assert torch.equal(_flat(_explained(explainer, PlantedModel())), _flat(_explained(explainer, PlantedModel())))
 
 
+def what_ranks_first_matters_more_than_what_does_not(explainer: Explainer) -> None:
+    """Removing the part (or the modality) of the highest value takes more from the decision than removing another."""
+    batch = planted().audited.load(range(48)).batch
+    assert batch is not None
+    clean = Clean.observe(Metered(PlantedModel(), MODALITIES), batch)
+    found = explainer.explain(clean)
+    before = _explained_score(clean, batch, found)
+    if len(found.modalities) > 1:
+        names = list(found.modalities)
+        values = torch.stack([found.modalities[m] for m in names], dim=1)
+        drops = torch.stack([before - _explained_score(clean, batch.without(m), found) for m in names], dim=1)
+        _first_beats_others(drops, values, "modality")
+    for m, (boxes, values) in found.parts.items():
+        real = (boxes[..., MODALITIES[m].axes :] > 0).all(dim=-1)
+        rows = (real.sum(dim=1) > 1).nonzero().flatten()
+        if m not in ("image", "text") or len(rows) == 0:
+            continue
+        drops = torch.zeros_like(values, dtype=torch.double)
+        for p in range(boxes.shape[1]):
+            cover = MODALITIES[m].cover(batch.inputs[m], boxes[:, p : p + 1])
+            without = batch.with_inputs(**{m: MODALITIES[m].erase(batch.inputs[m], cover)})
+            drops[:, p] = (before - _explained_score(clean, without, found)).double()
+        _first_beats_others(drops[rows], values[rows].masked_fill(~real[rows], -torch.inf), f"parts of {m}", real[rows])
+
+
+def _explained_score(clean: Clean, batch: Batch, found: Attribution) -> Tensor:
+    logits = clean.model.of(batch)
+    return (logits - logits.mean(dim=1, keepdim=True)).gather(1, found.explained[:, None]).squeeze(1)
+
+
+def _first_beats_others(drops: Tensor, values: Tensor, what: str, real: Tensor | None = None) -> None:
+    first = values.argmax(dim=1, keepdim=True)
+    others = torch.ones_like(drops, dtype=torch.bool) if real is None else real.clone()
+    others.scatter_(1, first, False)
+    top = drops.gather(1, first).mean()
+    rest = (drops * others).sum() / others.sum()
+    assert top > rest, f"{what}: removing what ranks first takes {top:.3g}, removing something else {rest:.3g}"
+
+
 CHECKS: tuple[Callable[[Explainer], None], ...] = (
     an_ignored_modality_gets_zero,
     another_model_another_explanation,
     alone_as_in_a_batch,
     same_explanation_twice,
+    what_ranks_first_matters_more_than_what_does_not,
 )

@@ -1,4 +1,4 @@
-"""The promises of a probe (DESIGN, "Contracts")."""
+"""The promises of a probe (docs/design.md, "Contracts")."""
 
 from __future__ import annotations
 

@@ -91,20 +91,21 @@ def cost_table(costs: Sequence[TrialCost], audited: int) -> Table:
 def diff_table(found: Comparison) -> Table:
     """Outcomes before and after, with the paired difference."""
     table = Table(title=f"{one_line(found.before)} → {one_line(found.after)}", title_justify="left", title_style="bold")
-    for column in ("probe", "outcome", "before", "after", "difference", ""):
-        table.add_column(column, justify="left" if column in ("probe", "outcome", "") else "right")
+    for column in ("probe", "outcome", "condition", "before", "after", "difference", ""):
+        table.add_column(column, justify="right" if column in ("before", "after", "difference") else "left")
     for c in found.changes:
         d = c.difference
         table.add_row(
             _cell(c.probe),
             _cell(f"{c.outcome} ({c.better} is better)"),
+            _cell(c.condition or ("" if c.probe == "clean" else "all")),
             f"{c.before:.4f}",
             f"{c.after:.4f}",
             f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}] n={d.n}",
             Text(c.verdict, style=VERDICT_STYLES[c.verdict]),
         )
     for t in found.turned:
-        table.add_row(_cell(t.key), "verdict", t.before.value, t.after.value, "", "")
+        table.add_row(_cell(t.key), "verdict", "", t.before.value, t.after.value, "", "")
     return table
 
 
