@@ -29,26 +29,32 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What an attack, or its control, did to the attacked samples: success [N] (0/1), share [N] (nan: none)."""
+    """What an attack, or its control, did to the attacked samples: success [N] (0/1), share [N] (nan: none).
+
+    budget: the most that could be removed.
+    """
 
     success: Floats
     share: Floats
+    budget: float
 
     def at(self, budget: float) -> Floats:
-        """Success with at most this part of the points removed."""
+        """Success with at most this part of the points removed; at the full budget, every success."""
         with np.errstate(invalid="ignore"):
-            return self.success * (self.share <= budget + 1e-12)
+            # Of few points one may go, however large a part of them it is: that counts at the full budget.
+            return self.success * (np.minimum(self.share, self.budget) <= budget + 1e-12)
 
-    def area(self, budget: float) -> Floats:
-        """Each sample's part of the area under success over log budgets from `SMALLEST` to `budget`, 0 to 1."""
-        depth = np.log(budget / np.clip(self.share, SMALLEST, None)) / math.log(budget / SMALLEST)
+    def area(self) -> Floats:
+        """Each sample's part of the area under success over log budgets from `SMALLEST` to the full, 0 to 1."""
+        depth = np.log(self.budget / np.clip(self.share, SMALLEST, None)) / math.log(self.budget / SMALLEST)
         return np.where(self.success > 0, np.clip(np.nan_to_num(depth), 0, 1), 0.0)
 
 
-def outcomes(rows: pl.DataFrame) -> Outcomes:
+def outcomes(rows: pl.DataFrame, budget: float) -> Outcomes:
     return Outcomes(
         rows["success"].cast(pl.Float64).fill_null(0.0).to_numpy(),
         rows["share"].fill_null(math.nan).to_numpy(),
+        budget,
     )
 
 
@@ -74,8 +80,9 @@ class _Conclusion:
     def conclusion(self) -> Conclusion:
         if self.attacked.is_empty():
             return self._nothing()
-        self.attack = {s: outcomes(self.of[f"attack {s}".strip()]) for s in ["", *self.scopes]}
-        self.random = {s: outcomes(self.of[f"random {s}".strip()]) for s in ["", *self.scopes]}
+        scopes, budget = ["", *self.scopes], self.probe.budget
+        self.attack = {s: outcomes(self.of[f"attack {s}".strip()], budget) for s in scopes}
+        self.random = {s: outcomes(self.of[f"random {s}".strip()], budget) for s in scopes}
         self.unchanged = proportion(self._hits(self.null), clusters(self.null), level=self.level)
         findings = [
             *self._headline(),
@@ -145,10 +152,10 @@ class _Conclusion:
             self._found(
                 "area",
                 "How early answers change as more of the input is removed",
-                mean(attack.area(budget), self.by, level=self.level, bounds=(0, 1)),
+                mean(attack.area(), self.by, level=self.level, bounds=(0, 1)),
                 controls={
                     "random removal of equal size, asked as often": mean(
-                        self.random[""].area(budget), self.by, level=self.level, bounds=(0, 1)
+                        self.random[""].area(), self.by, level=self.level, bounds=(0, 1)
                     )
                 },
                 note=f"Budgets from {_percent(SMALLEST)} to {_percent(budget)} on a log scale. Our own measure.",

@@ -65,7 +65,8 @@ class DecouplingProbe(Probe):
 
     Known trade-offs (accepted): removing what a question asks about should change the answer, so success alone has
     no honest default limit; a pixel and a word count alike, so shares of inputs of different kinds do not compare;
-    erased points take a neutral value, which may be unlike anything in training.
+    erased points take a neutral value, which may be unlike anything in training; where inputs have very many parts,
+    `max_tries` sets of all inputs together can miss what the same number of one input's own finds.
     """
 
     name: ClassVar[str] = "robustness.decoupling"
