@@ -74,6 +74,11 @@ class Codes:
         return Codes(head.modality, data, sum(p.n for p in parts), head.encoded)
 
 
+def _rows(code: Code) -> int:
+    """How many rows a code has."""
+    return len(code) if isinstance(code, Tensor) else _rows(code[0])
+
+
 def _cat(codes: list[Code]) -> Code:
     if isinstance(codes[0], Tensor):
         return torch.cat(codes)
@@ -124,7 +129,13 @@ class Metered:
                 else self.model.encode(modality, values)
                 for i in range(0, max(n, 1), ENCODE_CHUNK)
             ]
-        return Codes(modality, _cat(parts) if len(parts) > 1 else parts[0], n, encoded=True)
+        code = _cat(parts) if len(parts) > 1 else parts[0]
+        if _rows(code) != n:
+            raise CannotComplete(
+                f"{self.model.name} gave {_rows(code)} codes for {n} values of {modality}; "
+                "an encoder returns one row a value"
+            )
+        return Codes(modality, code, n, encoded=True)
 
     @torch.no_grad()
     def fused(

@@ -120,6 +120,16 @@ def test_it_beats_random_signs_of_equal_size():
     assert int(attacked.success.sum()) > int(fooled.sum()) + 20
 
 
+def test_an_input_that_a_sample_does_not_have_is_left_alone():
+    batch = planted().audited.load(range(20)).batch
+    here = torch.arange(20) % 2 == 0
+    batch = replace(batch, present={"image": here})
+    done = PGD(steps=5, restarts=2).run(Metered(PlantedModel(), MODALITIES), batch, {"image": Budget(radius=0.1)})
+    moved = MODALITIES["image"].distance(done.batch.inputs["image"], batch.inputs["image"], float("inf")) > 0
+    assert moved[here].all()
+    assert not moved[~here].any()
+
+
 def test_without_gradients_it_is_not_applicable_and_says_so():
     from muroan import BlackBox
     from muroan.errors import NotApplicable

@@ -49,8 +49,9 @@ class Decoupling(Attack):
 
     test: when a part counts as decoupling, that is, becomes a candidate and is searched more finely:
         "margin": the lead of the decision over its best rival (in logits) falls below `threshold` of itself. The
-            default: it works on any model with scores, and of the four it finds the most (see the notes).
-        "label": the decision changes. Every candidate then succeeds alone, and sets of several never matter.
+            default: it works on every model, and finds the most of the four (on easy-VQA, see the probe).
+        "label": the decision changes. A region is then a candidate only if it is enough alone, so regions that are
+            only enough together are never found.
         "argmax": the largest coordinate of the fused code is another one (the test released with the paper).
         "cosine": the fused code's cosine with the untouched one is below `threshold`.
         The last two need a model that can be taken apart, and say nothing about the decision by themselves.

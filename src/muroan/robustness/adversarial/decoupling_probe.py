@@ -60,8 +60,9 @@ class DecouplingProbe(Probe):
     - null: decisions that change when nothing is removed, through the same steps. Anything but 0 is the
       measurement's own doing, and voids the rest.
 
-    The default test is "margin": on easy-VQA it turns more answers than the three others at similar cost, and the test
-    released with the paper, "argmax", finds fewer than random removals do; `reproductions/r01.py` measures all four.
+    The default test is "margin": it works on every model, and on easy-VQA it turns the most answers of the four, above
+    all through the picture (`reproductions/r01.py` measures them all). It looks at the decision, not at the fused
+    code, as the test released with the paper does ("argmax"); the notes of a report say which test was used.
 
     Known trade-offs (accepted): removing what a question asks about should change the answer, so success alone has
     no honest default limit; a pixel and a word count alike, so shares of inputs of different kinds do not compare;

@@ -219,7 +219,9 @@ class Gradient(Probe):
                 if b.words:
                     changed[m] = _random_words(some.inputs[m], some.modalities[m], b.words, keys)
                 else:
-                    changed[m] = some.modalities[m].random_change(some.inputs[m], b.p, b.radius, keys)
+                    moved = some.modalities[m].random_change(some.inputs[m], b.p, b.radius, keys)
+                    here = some.present.get(m)
+                    changed[m] = moved if here is None else where(here, moved, some.inputs[m])
             coded = {m: model.encode(m, v) for m, v in changed.items()}
             still = {m: c.take(index[m][left]) for m, c in codes.items() if m not in changed}
             found = model.logits({**still, **coded}, None, {k: v[left] for k, v in batch.present.items()} or None)

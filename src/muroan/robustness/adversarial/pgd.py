@@ -19,7 +19,7 @@ from muroan.batch import Batch
 from muroan.budget import Budget, Budgets
 from muroan.errors import AskedWrongly
 from muroan.meter import Codes, Metered
-from muroan.modality import Modality
+from muroan.modality import Modality, where
 from muroan.model import Capability
 from muroan.randomness import key, sample_keys, uniform
 from muroan.registry import register
@@ -98,6 +98,7 @@ class PGD(Attack):
         sample = torch.arange(n).repeat(r)  # row k is a start of sample[k]
         origin = {m: batch.inputs[m][sample] for m in moving}
         x = {m: self._start(model.modalities[m], batch, m, b, seed) for m, b in moving.items()}
+        x = {m: where(batch.present[m][sample], v, origin[m]) if m in batch.present else v for m, v in x.items()}
         for t in range(self.steps + 1):
             last = t == self.steps
             inputs: dict[str, Tensor | Codes] = {m: c.take(sample) for m, c in still.items()}
@@ -123,7 +124,9 @@ class PGD(Attack):
             for m, budget in moving.items():
                 step = self.step * budget.radius / self.steps
                 ahead = x[m].detach() + step * _direction(grads[m], budget.p)
-                x[m] = model.modalities[m].project(ahead, origin[m], budget.p, budget.radius)
+                moved = model.modalities[m].project(ahead, origin[m], budget.p, budget.radius)
+                # What a sample does not have cannot be attacked: its neutral value stays as it is.
+                x[m] = where(present[m], moved, origin[m]) if m in present else moved
             if not bool(open_.all()):
                 sample = sample[open_]
                 x = {m: v[open_] for m, v in x.items()}
