@@ -43,7 +43,7 @@ class Found:
 
     success [N]; removed[m] [N]: points removed (0 without success); spent[m] [N, R, 2·axes]: the boxes removed on
     success, else those of the largest set that was tried within the budget. probes [N]: parts probed alone; tries
-    [N]: subsets considered, counting from the smallest; calls [N]: removals that the model was asked about.
+    [N]: sets considered; calls [N]: removals that the model was asked about; candidates [N]: parts on the list.
     """
 
     success: Tensor
