@@ -25,7 +25,7 @@ from muroan.randomness import key, sample_keys, uniform
 from muroan.registry import register
 
 ROWS = 512
-"""Rows (samples × restarts) that are worked on at once: bounds the memory of the backward pass."""
+"""Samples that are worked on at once: bounds the memory of the backward pass."""
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
@@ -46,9 +46,12 @@ class PGD(Attack):
     """Ascends the loss of the model's own decision inside every modality's ball, from random starts.
 
     The result of a sample is the worst case over all steps and restarts: the first point that changes the decision,
-    else the one of highest loss. Restarts run stacked in one batch; a sample that is decided is dropped, and so are
-    its other restarts. `trace`: loss_first, loss_best [N], steps [N] until success (−1: none), zero_gradient [N] (no
-    attacked value had a gradient at the first step).
+    else the one of highest loss. A sample that is decided is dropped from the steps that remain and from all other
+    restarts. (Stacking restarts into one batch was measured too: without an accelerator it costs more than it saves,
+    since it attacks from every start what the first would have decided.)
+
+    `trace`: loss_first, loss_best [N], steps [N] until success (−1: none), zero_gradient [N] (no attacked value had a
+    gradient at the first step).
 
     steps: of the ascent. restarts: random starts, the first being the sample itself. step: as a share of the radius
     over steps (2.5 reaches the border and can turn around there).
@@ -76,111 +79,113 @@ class PGD(Attack):
             flat = loss_of(logits, logits.argmax(dim=1))
             trace = {"loss_first": flat, "loss_best": flat, "steps": never, "zero_gradient": torch.zeros(n) > 0}
             return Attacked(batch, torch.zeros(n, dtype=torch.bool), logits, trace)
-        size = max(1, ROWS // self.restarts)
         parts = [
-            self._some(model, batch.take(range(k, min(k + size, n))) if n > size else batch, moving, seed)
-            for k in range(0, n, size)
+            self._some(model, batch.take(range(k, min(k + ROWS, n))) if n > ROWS else batch, moving, seed)
+            for k in range(0, n, ROWS)
         ]
         return parts[0] if len(parts) == 1 else _joined(parts)
 
     def _some(self, model: Metered, batch: Batch, moving: Mapping[str, Budget], seed: int) -> Attacked:
-        n, r = len(batch), self.restarts
+        """One start after another; what a start decided is not attacked from the next."""
         clean = model.of(batch)
         labels = clean.argmax(dim=1)
-        best_loss = loss_of(clean, labels)
-        best = {m: batch.inputs[m].clone() for m in moving}
-        best_logits = clean.clone()
-        steps = torch.full((n,), -1)
-        first = best_loss.clone()
-        zero = torch.ones(n, dtype=torch.bool)
+        first = loss_of(clean, labels)
+        state = _State(
+            best={m: batch.inputs[m].clone() for m in moving},
+            logits=clean.clone(),
+            loss=first.clone(),
+            steps=torch.full((len(batch),), -1),
+            zero=torch.ones(len(batch), dtype=torch.bool),
+        )
         still = {m: model.encode(m, batch.inputs[m]) for m in model.modalities if m not in moving}
+        for start in range(self.restarts):
+            left = (state.steps < 0).nonzero().flatten()
+            if len(left):
+                self._ascend(model, batch, moving, still, labels, left, start, seed, state)
+        trace = {"loss_first": first, "loss_best": state.loss, "steps": state.steps, "zero_gradient": state.zero}
+        return Attacked(batch.with_inputs(**state.best), state.steps >= 0, state.logits, trace)
 
-        sample = torch.arange(n).repeat(r)  # row k is a start of sample[k]
-        origin = {m: batch.inputs[m][sample] for m in moving}
-        x = {m: self._start(model.modalities[m], batch, m, b, seed) for m, b in moving.items()}
-        x = {m: where(batch.present[m][sample], v, origin[m]) if m in batch.present else v for m, v in x.items()}
+    def _ascend(
+        self,
+        model: Metered,
+        batch: Batch,
+        moving: Mapping[str, Budget],
+        still: Mapping[str, Codes],
+        labels: Tensor,
+        sample: Tensor,
+        start: int,
+        seed: int,
+        state: _State,
+    ) -> None:
+        """The ascent of the samples `sample` [R] from one start; what it finds goes into `state`."""
+        here = batch.take(sample)
+        origin = {m: here.inputs[m] for m in moving}
+        x = {m: self._start(model.modalities[m], here, m, b, start, seed) for m, b in moving.items()}
+        x = {m: where(here.present[m], v, origin[m]) if m in here.present else v for m, v in x.items()}
         for t in range(self.steps + 1):
             last = t == self.steps
-            inputs: dict[str, Tensor | Codes] = {m: c.take(sample) for m, c in still.items()}
             present = {m: v[sample] for m, v in batch.present.items()}
             leaves = {m: v.detach().requires_grad_(not last) for m, v in x.items()}
-            if last:
-                with torch.no_grad():
-                    logits = model.differentiable({**inputs, **leaves}, present)
-            else:
-                logits = model.differentiable({**inputs, **leaves}, present)
+            fixed = {m: c.take(sample) for m, c in still.items()}
+            with torch.set_grad_enabled(not last):
+                logits = model.differentiable({**fixed, **leaves}, present)
             loss = loss_of(logits, labels[sample])
             flipped = logits.argmax(dim=1) != labels[sample]
-            self._keep(t, sample, x, logits.detach(), loss.detach(), flipped, best, best_loss, best_logits, steps)
+            state.keep(t, sample, x, logits.detach(), loss.detach(), flipped)
             if last:
                 break
             grads = dict(zip(leaves, model.backward(loss.sum(), list(leaves.values()), len(sample)), strict=True))
             if t == 0:
-                moved = torch.stack([(g != 0).flatten(1).any(dim=1) for g in grads.values()]).any(dim=0)
-                zero[sample[moved]] = False
-            open_ = steps[sample] < 0
-            if not bool(open_.any()):
-                break
+                some = torch.stack([(g != 0).flatten(1).any(dim=1) for g in grads.values()]).any(dim=0)
+                state.zero[sample[some]] = False
             for m, budget in moving.items():
                 step = self.step * budget.radius / self.steps
                 ahead = x[m].detach() + step * _direction(grads[m], budget.p)
                 moved = model.modalities[m].project(ahead, origin[m], budget.p, budget.radius)
                 # What a sample does not have cannot be attacked: its neutral value stays as it is.
                 x[m] = where(present[m], moved, origin[m]) if m in present else moved
-            if not bool(open_.all()):
-                sample = sample[open_]
-                x = {m: v[open_] for m, v in x.items()}
-                origin = {m: v[open_] for m, v in origin.items()}
-        trace = {"loss_first": first, "loss_best": best_loss, "steps": steps, "zero_gradient": zero}
-        return Attacked(batch.with_inputs(**best), steps >= 0, best_logits, trace)
+            left = ~flipped
+            if not bool(left.all()):
+                sample = sample[left]
+                if len(sample) == 0:
+                    break
+                x, origin = ({m: v[left] for m, v in values.items()} for values in (x, origin))
 
-    def _start(self, modality: Modality, batch: Batch, m: str, budget: Budget, seed: int) -> Tensor:
-        """Starts [R·N, ...], restart by restart: the samples themselves, then random points of the ball."""
-        x = batch.inputs[m]
-        starts = [x]
-        for k in range(1, self.restarts):
-            keys = sample_keys(batch.ids, seed, self.name, m, k)
-            if budget.p == float("inf"):
-                noise = torch.from_numpy(uniform(keys, *x.shape[1:]) * 2 - 1).to(x.dtype) * budget.radius
-                starts.append(modality.project(x + noise, x, budget.p, budget.radius))
-            else:
-                length = uniform(keys ^ np.uint64(key("length"))) ** (1 / max(1, x[0].numel()))
-                far = modality.random_change(x, budget.p, budget.radius, keys)
-                inside = x + (far - x) * torch.from_numpy(length).to(x.dtype).view(-1, *[1] * (x.ndim - 1))
-                starts.append(modality.project(inside, x, budget.p, budget.radius))
-        return torch.cat(starts)
+    def _start(self, modality: Modality, batch: Batch, m: str, budget: Budget, start: int, seed: int) -> Tensor:
+        """Where the ascent begins: the samples themselves (start 0), or random points of their balls."""
+        x: Tensor = batch.inputs[m]
+        if start == 0:
+            return x
+        keys = sample_keys(batch.ids, seed, self.name, m, start)
+        if budget.p == float("inf"):
+            noise = torch.from_numpy(uniform(keys, *x.shape[1:]) * 2 - 1).to(x.dtype) * budget.radius
+            return modality.project(x + noise, x, budget.p, budget.radius)
+        length = uniform(keys ^ np.uint64(key("length"))) ** (1 / max(1, x[0].numel()))
+        far = modality.random_change(x, budget.p, budget.radius, keys)
+        inside = x + (far - x) * torch.from_numpy(length).to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+        return modality.project(inside, x, budget.p, budget.radius)
 
-    @staticmethod
-    def _keep(
-        t: int,
-        sample: Tensor,
-        x: Mapping[str, Tensor],
-        logits: Tensor,
-        loss: Tensor,
-        flipped: Tensor,
-        best: dict[str, Tensor],
-        best_loss: Tensor,
-        best_logits: Tensor,
-        steps: Tensor,
+
+@dataclass
+class _State:
+    """The worst case so far, per sample."""
+
+    best: dict[str, Tensor]
+    logits: Tensor
+    loss: Tensor
+    steps: Tensor
+    zero: Tensor
+
+    def keep(
+        self, t: int, sample: Tensor, x: Mapping[str, Tensor], logits: Tensor, loss: Tensor, flipped: Tensor
     ) -> None:
-        """Remember, per sample, the first point that changes the decision, else the point of highest loss."""
-        n = len(best_loss)
-        rank = torch.where(flipped, torch.inf, loss)
-        top = torch.full((n,), -torch.inf, dtype=rank.dtype).scatter_reduce(0, sample, rank, reduce="amax")
-        rows = torch.arange(len(sample))
-        is_top = rank == top[sample]
-        # Of equal rows the first restart counts, so that the choice does not depend on the batch.
-        row = torch.full((n,), len(sample)).scatter_reduce(0, sample[is_top], rows[is_top], reduce="amin")
-        here = row < len(sample)
-        won = torch.zeros(n, dtype=torch.bool)
-        won[here] = flipped[row[here]]
-        better = here & (steps < 0) & (won | (top > best_loss))
-        chosen = row[better]
-        for m, v in best.items():
-            v[better] = x[m].detach()[chosen]
-        best_logits[better] = logits[chosen]
-        best_loss[better] = loss[chosen]
-        steps[better & won] = t
+        """Remember the points x of the samples `sample` that change the decision or raise the loss."""
+        better = flipped | (loss > self.loss[sample])
+        chosen = sample[better]
+        for m, v in self.best.items():
+            v[chosen] = x[m].detach()[better]
+        self.logits[chosen], self.loss[chosen] = logits[better], loss[better]
+        self.steps[sample[flipped]] = t
 
 
 def attackable(model: Metered, batch: Batch, budgets: Budgets) -> dict[str, Budget]:
