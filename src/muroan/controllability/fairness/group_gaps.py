@@ -116,7 +116,6 @@ class GroupGaps(Probe):
         ),
         Metric(name="fooled", says="Share of a group's samples that an attack fooled, or got wrong when corrupted."),
     )
-    outcomes: ClassVar[dict[str, Any]] = {}
     joins: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(j.probe for j in JOINED))
 
     fewest: int = 30
