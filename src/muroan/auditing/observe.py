@@ -129,7 +129,7 @@ def observe(probe: Probe, pieces: Sequence[Clean]) -> Observed:
             out.shown.extend(found.shown)
     out.seconds = time.perf_counter() - start
     if frames:
-        out.rows = pl.concat(frames, how="vertical_relaxed")
+        out.rows = pl.concat(frames, how="diagonal_relaxed")
     return out
 
 
@@ -205,9 +205,9 @@ def gather(
     """Rows of all probes as evidence, joined with what is known about the samples and with each other."""
     if not samples:
         return {}
-    facts = pl.concat(samples, how="vertical_relaxed").unique("sample", maintain_order=True).drop("condition")
+    facts = pl.concat(samples, how="diagonal_relaxed").unique("sample", maintain_order=True).drop("condition")
     plain = {
-        name: Evidence(join(pl.concat(rows, how="vertical_relaxed"), facts), known)
+        name: Evidence(join(pl.concat(rows, how="diagonal_relaxed"), facts), known)
         for name, rows in frames.items()
         if rows
     }

@@ -69,7 +69,7 @@ def observe_shard(plan: Plan, run: Run, metered: Metered, shard: Shard, advance:
             raise CannotComplete(f"{plan.model.name} failed on all {len(bad)} samples of {shard.name}: {bad[0].reason}")
     if not run.done(SAMPLES, shard.name):
         frames = [sample_rows(c) for c in pieces]
-        rows = pl.concat(frames, how="vertical_relaxed") if frames else None
+        rows = pl.concat(frames, how="diagonal_relaxed") if frames else None
         seconds = time.perf_counter() - start
         run.save(SAMPLES, shard.name, Observed(rows, [], quarantined, metered.meter, seconds))
     place = {data.ids[i]: i for i in shard.index}

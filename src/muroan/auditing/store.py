@@ -198,7 +198,7 @@ class Run:
             known = sorted(p.name for p in (self.path / "evidence").glob("*") if p.is_dir())
             raise AskedWrongly(f"{self.path} has no evidence of {probe!r}. It has: {', '.join(known) or 'none'}.")
         frames = [f for f in map(pl.read_parquet, files) if f.width]
-        return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
+        return pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
 
     # Anything else
 

@@ -25,6 +25,10 @@ Ints = NDArray[np.int64]
 
 _ALIKE = 1e-6
 """Directions with less than this share of the largest variance are rounding, not codes."""
+TARGET, PREDICTED = "target", "predicted"
+_RIGHT, _SAYS = "the right answer is {}", "the model says {}"
+_SETTLED = 0.9
+"""Share of one answer from which on an attribute decides what the model says."""
 _EARNED = 3.84
 """A second condition has to add this much G² (5 % point of chi-squared with one degree) to be worth its words."""
 _REPEATS = 0.5
@@ -150,8 +154,8 @@ def attributes(
 
     for column in sorted(c for c in rows.columns if c.startswith("group.")):
         values(column, rows[column].fill_null("").to_list(), column.removeprefix("group.") + " is {}")
-    values("target", [classes[t] for t in rows["target"]], "the right answer is {}")
-    values("predicted", [classes[p] for p in rows["clean_predicted"]], "the model says {}")
+    values(TARGET, [classes[t] for t in rows["target"]], _RIGHT)
+    values(PREDICTED, [classes[p] for p in rows["clean_predicted"]], _SAYS)
     for column in sorted(c for c in rows.columns if c.startswith("words.")):
         m = column.removeprefix("words.")
         for word, has in _words(rows[column], fitted, most_words):
@@ -159,7 +163,7 @@ def attributes(
     n = int(fitted.sum())
     kept = [(s, name, f) for s, name, f in named if fewest <= f[fitted].sum() <= n - fewest]
     flags = np.stack([f for _, _, f in kept], axis=1) if kept else np.zeros((len(rows), 0), dtype=bool)
-    return Attributes([name for _, name, _ in kept], [s for s, _, _ in kept], flags, frozenset({"predicted"}))
+    return Attributes([name for _, name, _ in kept], [s for s, _, _ in kept], flags, frozenset({PREDICTED}))
 
 
 def _words(column: pl.Series, fitted: Flags, most: int) -> list[tuple[str, Flags]]:
@@ -209,6 +213,7 @@ def describe(wanted: Flags, fitted: Flags, known: Attributes, *, fewest: int) ->
     alone = np.array([s in known.alone for s in known.sources])
     one = np.eye(len(alone), dtype=bool)
     allowed &= one | ~(alone[:, None] | alone[None, :])
+    allowed &= ~_errors_by_definition(known, support)
     gain = np.where(allowed, gain - np.where(one, 0.0, _EARNED), -np.inf)
     i, j = (int(k) for k in np.unravel_index(np.argmax(gain), gain.shape))
     if not np.isfinite(gain[i, j]):
@@ -222,6 +227,26 @@ def describe(wanted: Flags, fitted: Flags, known: Attributes, *, fewest: int) ->
         float(hits[i, j] / total),
         float(precision * n / total),
     )
+
+
+def _errors_by_definition(known: Attributes, support: Floats) -> Flags:
+    """Pairs [A, A] of a right answer and an attribute under which the model nearly always gives another answer.
+
+    "The right answer is cold, and the text has the word warm" only restates that the model, which goes by the word,
+    was wrong: with noise in the labels it would be found in every model.
+    """
+    out = np.zeros(support.shape, dtype=bool)
+    said = [k for k, s in enumerate(known.sources) if s == PREDICTED]
+    if not said:
+        return out
+    share = support[:, said] / np.maximum(np.diag(support), 1.0)[:, None]
+    settled = share.max(axis=1) >= _SETTLED
+    answer = [known.names[said[k]].removeprefix(_SAYS.format("")) for k in share.argmax(axis=1)]
+    for t, source in enumerate(known.sources):
+        if source == TARGET:
+            right = known.names[t].removeprefix(_RIGHT.format(""))
+            out[t] = settled & np.array([a != right for a in answer])
+    return np.asarray(out | out.T)
 
 
 def _g2(hits: Floats, support: Floats, total: float, n: float) -> Floats:

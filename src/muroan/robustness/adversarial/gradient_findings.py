@@ -106,11 +106,13 @@ def _health(
     """Is the attack worth its name? Findings, and what failed in words."""
     found: list[Finding] = []
     sick: list[str] = []
-    if UNBOUNDED in rates:
-        estimate = rates[UNBOUNDED]
+    wide = by[UNBOUNDED].filter(pl.col("crude")) if UNBOUNDED in by else None
+    if wide is not None and len(wide):
+        estimate = proportion(wide["success"], clusters(wide), level=level)
         if estimate.value < probe.metric("unbounded_success").limit:  # type: ignore[operator]
-            sick.append(f"an unbounded budget succeeds on {estimate.value:.0%} only")
-        found.append(_health_finding(probe, "unbounded_success", "Fooled when the change has no bound", estimate))
+            sick.append(f"without bound it fools {estimate.value:.0%} of what crude changes fool")
+        title = "Fooled without bound, of those that crude changes fool"
+        found.append(_health_finding(probe, "unbounded_success", title, estimate))
     climbs = [c for c in by if "loss_best" in by[c].columns and c not in (NULL, UNBOUNDED)]
     climbs = [c for c in climbs if not c.startswith("random ") and by[c]["loss_best"].null_count() < len(by[c])]
     gradient = next((c for c in climbs if by[c]["zero_gradient"].null_count() == 0), None)
