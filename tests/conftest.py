@@ -5,10 +5,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
-
-from hypothesis import settings
 
 # No deadline: two workers share two cores with whatever else runs there, and no test asserts a time.
 settings.register_profile("muroan", deadline=None)
