@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from muroan import Metric, registry
@@ -100,3 +102,9 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path, text, words):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(AskedWrongly, match="cannot be read"):
         read_gate(tmp_path / "none.yaml")
+
+
+def test_the_example_is_a_gate_whose_names_exist():
+    gate = read_gate(Path(__file__).parents[2] / "examples" / "gate.yaml")
+    gate.check(registry.methods("probes").values())
+    assert gate.limits["controllability.membership/gain_over_blind"].value is None
