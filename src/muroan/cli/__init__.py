@@ -7,10 +7,10 @@ import os
 
 def main() -> None:
     """Entry point of `muroan`."""
-    # Threads that spin for long while they wait slow a process down on a busy machine, and those that never spin slow it
-    # down on a quiet one. A short spin does neither (corruptions of the demo, quiet and beside one busy core of two, in
-    # seconds: as OpenMP comes 3.6 and 12.0, never 5.2 and 5.7, this 3.9 and 7.2). GNU OpenMP reads this when torch is
-    # first imported, so it is set before; a user's own choice is left alone.
+    # Threads that spin for long while they wait slow a process down on a busy machine, and those that never spin slow
+    # it down on a quiet one. A short spin does neither (corruptions of the demo, quiet and beside one busy core of two,
+    # in seconds: as OpenMP comes 3.6 and 12.0, never 5.2 and 5.7, this 3.9 and 7.2). GNU OpenMP reads this when torch
+    # is first imported, so it is set before; a user's own choice is left alone.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from muroan.cli.app import app
