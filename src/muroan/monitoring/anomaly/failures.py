@@ -17,11 +17,12 @@ from muroan.clean import Clean
 from muroan.errors import BadSample
 from muroan.estimate import Estimate, difference, proportion
 from muroan.evidence import AUDITED, REFERENCE, Evidence, clusters
-from muroan.finding import Bar, BarChart, Chart, Conclusion, Finding, Metric, Panel, TableChart, Verdict
+from muroan.finding import Bar, BarChart, Chart, Conclusion, Finding, Metric, TableChart, Verdict
 from muroan.meter import Metered
 from muroan.model import Capability
 from muroan.monitoring.anomaly.slices import Flags, Rule, attributes, describe, discover, held_out, principal
-from muroan.probe import Observation, Probe, Shown
+from muroan.monitoring.sure_and_wrong import sure_and_wrong
+from muroan.probe import Observation, Probe
 from muroan.randomness import normal, sample_keys
 from muroan.registry import register
 
@@ -114,7 +115,9 @@ class Failures(Probe):
                 distinct, own = clean.batch.unique(m)
                 found = pl.Series([words(text) for text in distinct], dtype=pl.List(pl.String))
                 columns[f"words.{m}"] = found.gather(own.numpy())
-        return Observation(clean.rows("clean", **columns), _surest_error(clean) if clean.split == AUDITED else [])
+        sure = clean.probabilities.amax(dim=1).masked_fill(clean.correct, -1.0)
+        shown = sure_and_wrong(clean, sure, clean.logits) if clean.split == AUDITED else []
+        return Observation(clean.rows("clean", **columns), shown)
 
     # What is concluded
 
@@ -398,22 +401,3 @@ def _projection(width: int) -> Tensor:
     """Random directions [width, 64], the same for every sample of every model of that width."""
     keys = sample_keys([str(i) for i in range(width)], "projection of codes")
     return torch.from_numpy(normal(keys, WIDTH) / np.sqrt(WIDTH))
-
-
-def _surest_error(clean: Clean) -> list[Shown]:
-    """The wrong answer that the model was surest of, if any."""
-    sure = torch.where(clean.correct, -1.0, clean.probabilities.amax(dim=1))
-    if not len(clean) or sure.max() < 0:
-        return []
-    batch = clean.batch
-    i = min(torch.nonzero(sure == sure.max()).flatten().tolist(), key=lambda k: batch.ids[k])
-    panels: list[tuple[Panel, Any]] = []
-    for m, kind in clean.model.modalities.items():
-        if kind.kind == "image":
-            panels.append((Panel(label=m, kind="image"), batch.inputs[m][i]))
-        elif kind.kind == "text":
-            panels.append((Panel(label=m, kind="text", text=batch.inputs[m][i]), None))
-    classes = clean.model.classes
-    said, true = classes[int(clean.predicted[i])], classes[int(batch.targets[i])]
-    caption = f"Says “{said}” with {float(sure[i]):.1%}; it is “{true}”."
-    return [Shown(batch.ids[i], "Sure and wrong", panels, caption, 1 - float(sure[i]))]

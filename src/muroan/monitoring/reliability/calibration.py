@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from muroan.batch import Schema
 from muroan.clean import Clean
 from muroan.evidence import AUDITED, REFERENCE, Evidence
-from muroan.finding import Chart, Conclusion, Metric, Panel
+from muroan.finding import Chart, Conclusion, Metric
 from muroan.model import Capability, Model
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability.calibration_charts import diagram, overconfidence_bars, risk_chart
 from muroan.monitoring.reliability.calibration_findings import Findings
-from muroan.monitoring.reliability.missing_inputs import ALL_SUBSETS, CLEAN, Removed, observe_removals
+from muroan.monitoring.reliability.missing_inputs import ALL_SUBSETS, CLEAN, observe_removals
 from muroan.monitoring.reliability.scored import conditions, score_rows, scored
-from muroan.probe import Observation, Probe, Shown
+from muroan.monitoring.sure_and_wrong import sure_and_wrong
+from muroan.probe import Observation, Probe
 from muroan.registry import register
 
 
@@ -156,7 +155,9 @@ class Calibration(Probe):
                 )
             )
             if clean.split == AUDITED and len(removed.missing) <= 1:
-                shown.extend(_surest_error(clean, removed, confidence.masked_fill(right, -1.0).numpy()))
+                sure = confidence.masked_fill(right, -1.0)
+                condition = removed.condition if removed.missing else ""
+                shown += sure_and_wrong(clean, sure, removed.logits, missing=removed.missing, condition=condition)
         return Observation(pl.concat(frames), sorted(shown, key=lambda s: s.rank)[:2])
 
     def conclude(self, evidence: Evidence) -> Conclusion:
@@ -195,22 +196,3 @@ class Calibration(Probe):
         if len(about.modalities) > ALL_SUBSETS:
             notes.append(f"With more than {ALL_SUBSETS} kinds of input each is removed alone, not in combinations.")
         return Conclusion(findings=findings, charts=charts, notes=notes)
-
-
-def _surest_error(clean: Clean, removed: Removed, confidence_of_errors: NDArray[np.float64]) -> list[Shown]:
-    """The wrong answer that the model was surest of, if any."""
-    i = int(confidence_of_errors.argmax())
-    sure = float(confidence_of_errors[i])
-    if sure < 0:
-        return []
-    classes, batch = clean.model.classes, clean.batch
-    panels = []
-    for m, kind in clean.model.modalities.items():
-        label = f"{m} (taken away)" if m in removed.missing else m
-        if kind.kind == "image":
-            panels.append((Panel(label=label, kind="image"), batch.inputs[m][i]))
-        elif kind.kind == "text":
-            panels.append((Panel(label=label, kind="text", text=batch.inputs[m][i]), None))
-    said, true = classes[int(removed.logits[i].argmax())], classes[int(batch.targets[i])]
-    title = "Sure and wrong" if not removed.missing else f"Sure and wrong {removed.condition}"
-    return [Shown(batch.ids[i], title, panels, f"Says “{said}” with {sure:.1%}; it is “{true}”.", 1 - sure)]

@@ -18,12 +18,12 @@ from muroan.evidence import Evidence
 from muroan.finding import Conclusion, Metric
 from muroan.modality import Image, Modality, Value, take
 from muroan.model import Capability, Model
+from muroan.panels import panels
 from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import sample_keys
 from muroan.registry import register
 from muroan.robustness.distribution_shift.content import digests, distinct
 from muroan.robustness.distribution_shift.corruption_findings import CorruptionFindings
-from muroan.robustness.distribution_shift.exhibits import panels
 from muroan.robustness.distribution_shift.perturbations import SEVERITIES, TABLE, Draws, Perturbation, of_kind
 from muroan.robustness.distribution_shift.perturbations.image import REFERENCE_SIZE
 

@@ -17,9 +17,9 @@ from muroan.evidence import Evidence
 from muroan.finding import Conclusion, Finding, Metric, Verdict
 from muroan.meter import Codes
 from muroan.model import Capability, Model
+from muroan.panels import panels
 from muroan.probe import Observation, Probe, Shown
 from muroan.registry import register
-from muroan.robustness.distribution_shift.exhibits import panels
 from muroan.robustness.distribution_shift.missing_findings import MissingFindings
 from muroan.robustness.distribution_shift.subset_grid import (
     ABSENT,

@@ -1,4 +1,4 @@
-"""A sample's inputs as panels, for probes that change whole inputs."""
+"""A sample's inputs as the panels of an exhibit: pictures as pictures, words as words, what cannot be drawn named."""
 
 from __future__ import annotations
 
