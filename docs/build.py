@@ -5,6 +5,7 @@
     figures.md     the tables of metrics, and in README.md the table of probes, between markers; the rest of those
                    pages is written by hand
     systems.md     reproductions/results.json in words, where that file is there
+    findings.schema.json   the shape of findings.json
 
 Only what ships with Muroan is on these pages; methods of installed plugins are left out.
 """
@@ -29,6 +30,7 @@ from pydantic import BaseModel
 
 import muroan
 from muroan import registry
+from muroan.report import schema
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "reproductions" / "results.json"
@@ -405,6 +407,7 @@ def pages() -> dict[Path, str]:
     """Every page that is written from the code, as it should be."""
     out = {DOCS / "reference.md": reference(), DOCS / "methods.md": methods(), DOCS / "figures.md": figures()}
     out[README] = readme()
+    out[DOCS.parent / schema.PUBLISHED] = schema.text()
     if RESULTS.is_file():
         out[DOCS / "systems.md"] = systems()
     return out

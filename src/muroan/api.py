@@ -45,10 +45,10 @@ class AuditRun:
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Draw the page; by default over the run's own `report.html`."""
-        from muroan.report.page import page
+        from muroan.report import render
 
         target = Path(path) if path is not None else self.path / "report.html"
-        target.write_text(page(self.result, self.path / "exhibits"), encoding="utf-8")
+        target.write_text(render(self.result, self.path / "exhibits"), encoding="utf-8")
         return target
 
 
@@ -108,13 +108,13 @@ def draw_again(run: Run, *, gate: Gate | None = None) -> AuditRun:
 
 def _written(done: AuditRun) -> AuditRun:
     """findings.json and everything drawn from it."""
+    from muroan.report import render
     from muroan.report.junit import document as junit
-    from muroan.report.page import page
     from muroan.report.sarif import text as sarif
 
     run = done.directory
     run.write_text("findings.json", done.result.to_json())
     run.write_text("junit.xml", junit(done.result))
     run.write_text("findings.sarif", sarif(done.result))
-    run.write_text("report.html", page(done.result, run.path / "exhibits"))
+    run.write_text("report.html", render(done.result, run.path / "exhibits"))
     return done

@@ -16,8 +16,11 @@ from rich.console import Console
 from muroan.auditing.result import Result, read
 from muroan.errors import AskedWrongly
 from muroan.finding import Verdict
-from muroan.report import junit, sarif, schema, summary_table
+from muroan.report import summary_table
+from muroan.report.junit import document as junit
+from muroan.report.sarif import text as sarif
 from muroan.report.schema import PUBLISHED, text
+from muroan.report.schema import document as schema
 from tests.report.example import example
 
 REPOSITORY = Path(__file__).parents[2]
