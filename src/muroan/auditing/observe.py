@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from muroan.batch import Batch
 from muroan.clean import Clean
 from muroan.dataset import Dataset, Quarantined, Splits
 from muroan.errors import AskedWrongly, CannotComplete, NotApplicable
-from muroan.evidence import AUDITED, About, Evidence, join
+from muroan.evidence import About, Evidence, join
 from muroan.meter import Meter, Metered
 from muroan.model import Model
 from muroan.probe import Observation, Probe, Shown
@@ -107,6 +107,16 @@ class Observed:
     """Why the probe stopped on this shard altogether, as "ErrorName: reason"; empty if it did not."""
 
 
+def restricted(pieces: Sequence[Clean], data: Dataset, index: Sequence[int], wanted: Container[int]) -> list[Clean]:
+    """What a probe sees of a shard's clean pass: the samples whose positions in `data` are wanted, no empty piece.
+
+    index: the positions that the shard was loaded from.
+    """
+    chosen = {data.ids[i] for i in index if i in wanted}
+    some = [c.take([j for j, name in enumerate(c.batch.ids) if name in chosen]) for c in pieces]
+    return [c for c in some if len(c)]
+
+
 def _observe_some(probe: Probe, clean: Clean, index: Sequence[int]) -> Observation:
     return probe.observe(clean.take(index))
 
@@ -181,14 +191,10 @@ def observe_all(
             pieces, bad = clean_pass(metered, loaded.batch, split, seed)
             quarantined.extend(bad)
             samples.extend(sample_rows(c) for c in pieces)
-            place = {data.ids[i]: i for i in index}
             for p in probes:
                 if split not in p.splits:
                     continue
-                mine = [
-                    c.take([j for j, name in enumerate(c.batch.ids) if place[name] in wanted[p.name]]) for c in pieces
-                ]
-                found = observe(p, [c for c in mine if len(c)])
+                found = observe(p, restricted(pieces, data, index, wanted[p.name]))
                 quarantined.extend(found.quarantined)
                 if found.rows is not None:
                     frames[p.name].append(found.rows)
@@ -215,16 +221,3 @@ def gather(
         name: Evidence(e.rows, known, {o: plain[o] for o in joins.get(name, ()) if o in plain})
         for name, e in plain.items()
     }
-
-
-__all__ = [
-    "AUDITED",
-    "Observed",
-    "about",
-    "clean_pass",
-    "gather",
-    "observe",
-    "observe_all",
-    "sample_rows",
-    "selection",
-]

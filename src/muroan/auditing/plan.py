@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from muroan import __version__, plain_yaml, registry
@@ -13,7 +14,7 @@ from muroan.auditing.gate import Gate, read_gate
 from muroan.auditing.observe import selection
 from muroan.dataset import Dataset, Splits, split_off
 from muroan.errors import AskedWrongly, nearest
-from muroan.evidence import AUDITED, MEMBERS, REFERENCE
+from muroan.evidence import MEMBERS, REFERENCE
 from muroan.model import Model
 from muroan.probe import Probe
 
@@ -65,6 +66,7 @@ class Plan:
         limits = [n for n in (probe.limit, self.limit) if n is not None]
         return selection(data, min(limits, default=None), self.seed, split)
 
+    @cached_property
     def shards(self) -> list[Shard]:
         """The shards of all splits, each probe's samples marked; the same for the same plan, always."""
         out = []
@@ -107,7 +109,7 @@ class Plan:
             "kinds": {m: schema.modalities[m].kind for m in self.model.modalities},
             "probes": {p.name: jsonable(p.settings()) for p in self.probes},
             "unanswerable": dict(self.unanswerable),
-            "shards": [s.name for s in self.shards()],
+            "shards": [s.name for s in self.shards],
             "seed": self.seed,
             "shard": self.shard,
             "limit": self.limit,
@@ -275,6 +277,3 @@ def _why_not(probe: Probe, model: Model, splits: Splits) -> str | None:
         if split in probe.splits and split not in have:
             return f"needs {what} (--{split})"
     return probe.applies(model, splits.audited.schema)
-
-
-__all__ = ["AUDITED", "Plan", "Shard", "choose_probes", "prepare"]

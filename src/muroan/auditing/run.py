@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from muroan.auditing.engines import engine as engine_named
-from muroan.auditing.observe import Observed, clean_pass, observe, sample_rows
+from muroan.auditing.observe import Observed, clean_pass, observe, restricted, sample_rows
 from muroan.auditing.plan import Plan, Shard
 from muroan.auditing.progress import Advance, progress
 from muroan.auditing.result import Environment
@@ -33,7 +33,7 @@ def observe_plan(plan: Plan, out: Path, *, engine: str = "local", show_progress:
             "environment": _environment().model_dump(),
         }
     )
-    shards = plan.shards()
+    shards = plan.shards
     todo = [s for s in shards if not _done(run, s)]
     metered = Metered(plan.model, plan.data.audited.schema.modalities)
     total = sum(len(s.index) for s in todo)
@@ -72,13 +72,10 @@ def observe_shard(plan: Plan, run: Run, metered: Metered, shard: Shard, advance:
         rows = pl.concat(frames, how="diagonal_relaxed") if frames else None
         seconds = time.perf_counter() - start
         run.save(SAMPLES, shard.name, Observed(rows, [], quarantined, metered.meter, seconds))
-    place = {data.ids[i]: i for i in shard.index}
     for probe in pending:
         advance(0, probe.name)
-        wanted = shard.wanted[probe.name]
-        mine = [c.take([j for j, name in enumerate(c.batch.ids) if place[name] in wanted]) for c in pieces]
         try:
-            observed = observe(probe, [c for c in mine if len(c)])
+            observed = observe(probe, restricted(pieces, data, shard.index, shard.wanted[probe.name]))
         except (NotApplicable, CannotComplete) as error:
             observed = Observed(None, stopped=f"{type(error).__name__}: {error}")
         run.save(probe.name, shard.name, observed)

@@ -137,7 +137,7 @@ def audit(
     quiet: Quiet = False,
 ) -> None:
     """Audit a model on data and end with an exit code that a pipeline understands."""
-    with _errors(out):
+    with _errors():
         from muroan.auditing.request import request
 
         asked = request(
@@ -152,7 +152,7 @@ def audit(
             seed=seed,
             strict=strict,
         )
-        out = asked.out
+    with _errors(asked.out):
         plan = asked.plan()
         if dry_run:
             from muroan.auditing.trial import trial
