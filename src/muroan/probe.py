@@ -58,6 +58,7 @@ class Probe(ABC):
         needs      capabilities that the model must have
         splits     which data sets it observes; those beyond "audited" must exist for it to apply
         joins      probes whose evidence it also reads, where the audit has it
+        finds      the faults (organisms) it is meant to find, each with the metrics whose limit should then break
         outcomes   columns of its rows that say how a sample fared, and whether higher or lower is better: what
                    `muroan diff` compares sample by sample
 
@@ -74,6 +75,7 @@ class Probe(ABC):
     needs: ClassVar[frozenset[Capability]] = frozenset()
     splits: ClassVar[tuple[str, ...]] = (AUDITED,)
     joins: ClassVar[tuple[str, ...]] = ()
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     outcomes: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {}
 
     limit: int | None = None

@@ -16,19 +16,21 @@ from typing import Any, TypeVar
 from muroan.attack import Attack
 from muroan.errors import unknown
 from muroan.explainer import Explainer
+from muroan.organism import Organism
 from muroan.probe import Probe
 
 PILLARS = ("robustness", "alignment", "monitoring", "controllability")
 GROUP = "muroan.plugins"
 
-KINDS: dict[str, type] = {"probes": Probe, "attacks": Attack, "explainers": Explainer}
+KINDS: dict[str, type] = {"probes": Probe, "attacks": Attack, "explainers": Explainer, "organisms": Organism}
+HOMES = (*PILLARS, "organisms")
 _found: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 
 C = TypeVar("C", bound=type)
 
 
 def register(method: C) -> C:
-    """Class decorator: makes a probe, attack or explainer known under its `name`."""
+    """Class decorator: makes a probe, attack, explainer or organism known under its `name`."""
     for kind, base in KINDS.items():
         if issubclass(method, base):
             name = method.name  # type: ignore[attr-defined]
@@ -46,12 +48,12 @@ def register(method: C) -> C:
 @cache
 def load() -> None:
     """Import every method that ships and every plugin that is installed, once."""
-    for pillar in PILLARS:
+    for home in HOMES:
         try:
-            package = importlib.import_module(f"muroan.{pillar}")
+            package = importlib.import_module(f"muroan.{home}")
         except ModuleNotFoundError:
             continue
-        for module in pkgutil.walk_packages(package.__path__, f"muroan.{pillar}."):
+        for module in pkgutil.walk_packages(package.__path__, f"muroan.{home}."):
             importlib.import_module(module.name)
     for entry in entry_points(group=GROUP):
         try:
@@ -61,7 +63,7 @@ def load() -> None:
 
 
 def methods(kind: str) -> dict[str, Any]:
-    """All methods of a kind ("probes", "attacks", "explainers"), by name."""
+    """All methods of a kind ("probes", "attacks", "explainers", "organisms"), by name."""
     load()
     return dict(sorted(_found[kind].items()))
 

@@ -221,7 +221,7 @@ def prepare(
         data=splits,
         data_ref=_ref(data, splits.audited),
         probes=chosen,
-        unanswerable={p.name: why for p in chosen if (why := _why_not(p, subject, splits))},
+        unanswerable={p.name: why for p in chosen if (why := why_not(p, subject, splits))},
         gate=rules,
         gate_name=gate_name,
         seed=seed,
@@ -265,7 +265,8 @@ def _fit(model: Model, splits: Splits) -> None:
             )
 
 
-def _why_not(probe: Probe, model: Model, splits: Splits) -> str | None:
+def why_not(probe: Probe, model: Model, splits: Splits) -> str | None:
+    """None if the question can be put to this model with these data, else the reason why not."""
     missing = sorted(c.value for c in probe.needs - model.capabilities)
     if missing:
         return f"needs {', '.join(missing)}, which {model.name} does not declare"
