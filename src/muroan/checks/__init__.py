@@ -1,4 +1,4 @@
-"""Conformance checks: does a probe, attack, explainer, model or data set keep the promises of its kind?
+"""Conformance checks: does a probe, attack, explainer, organism, model or data set keep the promises of its kind?
 
 Muroan runs these on everything registered; run them on your own:
 
@@ -9,8 +9,13 @@ Muroan runs these on everything registered; run them on your own:
     def test_contract(check):
         check()
 
-A check raises `AssertionError` saying which promise is broken. What needs a fault to be found or a twin to be left in
-peace takes them as arguments: see `alarms_on` and `false_alarms`.
+A check raises `AssertionError` saying which promise is broken. What a probe is worth is measured on planted faults:
+
+    curve = checks.power(MyProbe(), organism, seeds=range(16))     # dose -> share of worlds with an alarm
+    assert curve[organism.matters].value >= 0.8
+    assert checks.false_alarms(MyProbe(), organism.bed.world, range(40)).value <= 0.05
+
+The faults that ship are `muroan.registry.methods("organisms")`; one of your own is a subclass of `Organism`.
 """
 
 from __future__ import annotations
@@ -19,10 +24,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from muroan.checks.alarms import alarms_on, false_alarms
+from muroan.checks.alarms import alarms_on, false_alarms, power
 from muroan.checks.bed import PlantedModel, planted
 
-__all__ = ["Check", "PlantedModel", "alarms_on", "false_alarms", "of", "planted"]
+__all__ = ["Check", "PlantedModel", "alarms_on", "false_alarms", "of", "planted", "power"]
 
 
 @dataclass(frozen=True)
@@ -41,22 +46,24 @@ class Check:
 
 
 def of(subject: Any) -> list[Check]:
-    """All checks that apply to a probe, attack, explainer, model or data set (an instance)."""
+    """All checks that apply to a probe, attack, explainer, organism, model or data set (an instance)."""
     return [Check(name, subject, test) for name, test in _tests(subject)]
 
 
 def _tests(subject: Any) -> Iterator[tuple[str, Callable[[Any], None]]]:
     from muroan.attack import Attack
-    from muroan.checks import attacks, datasets, explainers, models, probes
+    from muroan.checks import attacks, datasets, explainers, models, organisms, probes
     from muroan.dataset import Dataset
     from muroan.explainer import Explainer
     from muroan.model import Model
+    from muroan.organism import Organism
     from muroan.probe import Probe
 
     for kind, module in (
         (Probe, probes),
         (Attack, attacks),
         (Explainer, explainers),
+        (Organism, organisms),
         (Model, models),
         (Dataset, datasets),
     ):
@@ -64,4 +71,4 @@ def _tests(subject: Any) -> Iterator[tuple[str, Callable[[Any], None]]]:
             for test in module.CHECKS:
                 yield test.__name__, test
             return
-    raise TypeError(f"{type(subject).__name__} is no probe, attack, explainer, model or data set")
+    raise TypeError(f"{type(subject).__name__} is no probe, attack, explainer, organism, model or data set")

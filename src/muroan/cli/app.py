@@ -248,3 +248,44 @@ def explain(
 
         for part in story_tables(found):
             _console().print(part)
+
+
+@app.command()
+def selftest(
+    probe: Annotated[
+        list[str] | None, typer.Option("--probe", help="NAME of a probe to examine; again for more. All if left out.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option("--fault", help="NAME of a planted fault; again for more. All if left out.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Only the dose that matters; under three minutes.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="Keeps every trial; given again, goes on there.")] = Path(
+        "selftest-run"
+    ),
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Markdown page to write, pictures beside it; OUT/selftest.md if none.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a core if left out.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Audit the auditor: plant known faults, measure what each probe finds, misses, and cries wolf about.
+
+    Ends with 0, or with 1 if a probe misses a fault that it is meant to find or alarms about clean twins too often.
+    """
+    with _errors(out):
+        from muroan.selftest import examine, organisms
+        from muroan.selftest.page import command, write
+
+        result = examine(probe, fault, out=out, quick=quick, workers=workers, show_progress=not quiet)
+        again = command(probe, fault, quick=quick, page=page)
+        written = write(page or out / "selftest.md", result, organisms(fault), again)
+        if json:
+            typer.echo(result.model_dump_json(indent=1))
+        elif not quiet:
+            from muroan.cli.tables import selftest_tables
+
+            for table in selftest_tables(result):
+                _console().print(table)
+            _say(f"page: {written[0]}")
+        raise typer.Exit(result.exit_code)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from muroan.auditing.diff import Comparison
     from muroan.auditing.explain import Story
     from muroan.auditing.trial import TrialCost
+    from muroan.selftest import SelfTest
 
 VERDICT_STYLES = {"better": "green", "worse": "bold red", "undecided": "dim"}
 
@@ -139,3 +140,40 @@ def _rows_table(probe: str, rows: list[dict[str, Any]], most: int = 12) -> Table
     for row in rows[:most]:
         table.add_row(_cell(row["condition"]), *(_cell(row[c], 40) for c in columns))
     return table
+
+
+def selftest_tables(result: SelfTest) -> Iterator[Table | Text]:
+    """What a self test found: power, false alarms, and what fires beside what was meant."""
+    from muroan.selftest.words import headline, power_row, quiet_row
+
+    styles = {"✓": "cyan", "?": "yellow", "✗": "bold red", "–": "dim"}
+    table = Table(title="Planted faults", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in ("", "probe", "fault", "dose at 80 % power", "at the dose that matters", "on clean twins"):
+        table.add_column(column, overflow="fold")
+    for pair in result.pairs:
+        mark, *cells = power_row(pair)
+        table.add_row(Text(mark, style=styles[mark]), *map(_cell, cells))
+    yield table
+    quiet = Table(
+        title="Alarms where nothing is wrong (promised: at most 5 %)",
+        title_justify="left", title_style="bold", box=None, pad_edge=False,
+    )  # fmt: skip
+    for column in ("", "probe", "alarms", "by metric"):
+        quiet.add_column(column, overflow="fold")
+    for found in result.quiet:
+        mark, *cells = quiet_row(found)
+        quiet.add_row(Text(mark, style=styles[mark]), *map(_cell, cells))
+    yield quiet
+    beside = [c for c in result.cells if not c.meant and c.alarms and c.alarms.value >= 0.5]
+    beside = [c for c in beside if c.twins is None or c.twins.high < c.alarms.low]  # type: ignore[union-attr]
+    if beside:
+        by: dict[str, list[str]] = {}
+        for c in beside:
+            by.setdefault(c.fault, []).append(c.probe)
+        words = "; ".join(f"{fault}: {', '.join(probes)}" for fault, probes in by.items())
+        yield Text(f"Also fires, since one fault has several consequences: {words}")
+    if result.orphans:
+        yield Text(f"No probe is meant to find: {', '.join(result.orphans)}")
+    for line in result.failed:
+        yield Text(f"broke: {one_line(line, 300)}", style="bold red")
+    yield Text(f"{headline(result)}.", style="bold")

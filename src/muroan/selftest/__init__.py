@@ -1,1 +1,57 @@
-"""The auditor audited: which planted faults does each probe find, from which dose, and how often does it cry wolf?"""
+"""The auditor audited: which planted faults does each probe find, from which dose, and how often does it cry wolf?
+
+from muroan.selftest import examine
+result = examine(probes=["robustness.decoupling"], out="selftest-run")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from muroan import registry
+from muroan.errors import AskedWrongly, unknown
+from muroan.organism import Organism
+from muroan.selftest.conclude import SelfTest, conclude
+from muroan.selftest.plan import FULL, QUICK, asks
+from muroan.selftest.run import run
+
+QUICK_SECONDS = 140.0
+"""After which a quick self test begins nothing new: with what is under way it ends within three minutes."""
+
+
+def examine(
+    probes: Sequence[str] | None = None,
+    faults: Sequence[str] | None = None,
+    *,
+    out: str | Path,
+    quick: bool = False,
+    workers: int | None = None,
+    show_progress: bool = True,
+) -> SelfTest:
+    """Measures power, false alarms and specificity of some probes on some faults (all of both if None).
+
+    out: a directory that keeps every trial; given again, the self test goes on where it stopped, and does anew only
+    what has other code by now. quick: only the dose that matters and as many seeds as fit into `QUICK_SECONDS`.
+    workers: processes, one a core if None. Raises `AskedWrongly` for names that do not exist.
+    """
+    chosen = [registry.probe(name)() for name in probes or registry.methods("probes")]
+    planted = organisms(faults)
+    listed = list(asks(chosen, planted, QUICK if quick else FULL))
+    records = run(listed, Path(out), workers=workers, seconds=QUICK_SECONDS if quick else None, show=show_progress)
+    return conclude(records.values(), chosen, planted)
+
+
+def organisms(names: Sequence[str] | None = None) -> list[Organism]:
+    """Organisms by name, all if None."""
+    known = registry.methods("organisms")
+    for name in names or ():
+        if name not in known:
+            raise unknown("fault", name, known)
+    found = [known[name]() for name in names or known]
+    if not found:
+        raise AskedWrongly("there is no planted fault")
+    return found
+
+
+__all__ = ["SelfTest", "examine", "organisms"]

@@ -1,10 +1,11 @@
-"""One trial: an organism in one dose and seed, observed by some probes, each judged alone by its default limits."""
+"""One trial: what probes say of a world with or without a fault, each judged alone by its default limits."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Collection, Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
 
 from muroan import registry
 from muroan.auditing.gate import Gate
@@ -19,84 +20,82 @@ from muroan.organism import Organism
 from muroan.probe import Probe
 
 
-@dataclass(frozen=True)
-class Heard:
-    """What one probe said of one world: the keys of the findings that break a limit, the metrics that it judged.
+class Heard(BaseModel):
+    """What one probe said of one world.
 
-    inapplicable: why the question makes no sense here; empty where it does.
+    alarms: keys of the findings that break a limit; judged: the metrics that were held against one.
+    inapplicable: why the question makes no sense here; failed: how the probe failed. Empty where neither is so.
     """
+
+    model_config = ConfigDict(frozen=True)
 
     alarms: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
     inapplicable: str = ""
-    seconds: float = 0.0
+    failed: str = ""
 
-    def of(self, metrics: Sequence[str]) -> bool:
+    def of(self, metrics: Collection[str]) -> bool:
         """Whether one of these metrics breaks its limit."""
-        return any(key.split("/")[1].split("[")[0] in metrics for key in self.alarms)
+        return any(key.split("/", 1)[1].split("[")[0] in metrics for key in self.alarms)
 
 
-@dataclass
-class Trial:
-    """A world and what each probe said of it."""
-
-    organism: str
-    dose: float
-    seed: int
-    heard: dict[str, Heard] = field(default_factory=dict)
+def trial(probes: Sequence[Probe], organism: Organism, dose: float, seed: int) -> dict[str, Heard]:
+    """Plants the fault and asks the probes about the world; by name of the probe."""
+    wanted = {p.name: p.finds.get(organism.name, ()) for p in probes}
+    return ask(probes, *organism.world(dose, seed), seed=seed, wanted=wanted)
 
 
-def trial(probes: Sequence[Probe], organism: Organism, dose: float, seed: int) -> Trial:
-    """Plants the fault and asks the probes.
+def ask(
+    probes: Sequence[Probe],
+    model: Model,
+    splits: Splits,
+    *,
+    seed: int = 0,
+    wanted: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, Heard]:
+    """What each probe says of a model, in memory.
 
-    A probe that joins others' evidence (fairness of an attack, say) gets it where the metrics that should show this
-    fault are not to be had without.
+    wanted: per probe, metrics that it should judge. A probe that joins others' evidence (fairness of an attack,
+    say) gets it, at its price, where a wanted metric is not to be had without.
     """
-    model, splits = organism.world(dose, seed)
-    wanted = {p.name: set(p.finds.get(organism.name, ())) for p in probes}
-    out = Trial(organism.name, dose, seed)
-    out.heard = ask(probes, model, splits, seed=seed)
-    alone = [p for p in probes if p.joins and not wanted[p.name] <= set(out.heard[p.name].judged)]
-    for p in alone:
-        missing = [registry.probe(n)() for n in p.joins if n not in {q.name for q in probes}]
-        if missing:
-            out.heard[p.name] = ask([p, *missing], model, splits, seed=seed)[p.name]
-    return out
+    heard = {p.name: Heard(inapplicable=why) for p in probes if (why := why_not(p, model, splits))}
+    asked = [p for p in probes if p.name not in heard]
+    heard |= _together(asked, model, splits, seed)
+    known = {p.name for p in probes}
+    for p in asked:
+        lacking = set((wanted or {}).get(p.name, ())) - set(heard[p.name].judged)
+        others = [registry.probe(n)() for n in p.joins if n not in known]
+        fitting = [o for o in others if not why_not(o, model, splits)]
+        if lacking and fitting:
+            heard[p.name] = _together([p, *fitting], model, splits, seed)[p.name]
+    return heard
 
 
-def ask(probes: Sequence[Probe], model: Model, splits: Splits, *, seed: int) -> dict[str, Heard]:
-    """What each probe says of a model, in memory; one that does not apply says why."""
-    out: dict[str, Heard] = {}
-    fitting = []
-    for p in probes:
-        why = why_not(p, model, splits)
-        if why:
-            out[p.name] = Heard(inapplicable=why)
-        else:
-            fitting.append(p)
-    start = time.perf_counter()
-    evidence, _ = observe_all(fitting, model, splits, seed=seed) if fitting else ({}, [])
-    seconds = (time.perf_counter() - start) / max(1, len(fitting))
-    for p in fitting:
-        out[p.name] = _heard(p, evidence.get(p.name), seconds)
-    return out
+def _together(probes: Sequence[Probe], model: Model, splits: Splits, seed: int) -> dict[str, Heard]:
+    evidence, _ = observe_all(probes, model, splits, seed=seed) if probes else ({}, [])
+    return {p.name: _heard(p, evidence.get(p.name)) for p in probes}
 
 
-def _heard(probe: Probe, evidence: Evidence | None, seconds: float) -> Heard:
+def _heard(probe: Probe, evidence: Evidence | None) -> Heard:
     if evidence is None:
-        return Heard(inapplicable="no sample could be observed", seconds=seconds)
+        return Heard(failed="no sample could be observed")
     try:
-        found = judged(probe, evidence)
+        found = findings(probe, evidence)
     except NotApplicable as error:
-        return Heard(inapplicable=str(error), seconds=seconds)
+        return Heard(inapplicable=str(error))
+    except Exception as error:  # one probe's mistake must not cost the others their trial
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return Heard(failed=f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})")
     return Heard(
         alarms=tuple(f.key for f in found if f.verdict is Verdict.FAIL),
         judged=tuple(sorted({f.metric for f in found if f.limit is not None})),
-        seconds=seconds,
     )
 
 
-def judged(probe: Probe, evidence: Evidence) -> list[Finding]:
+def findings(probe: Probe, evidence: Evidence) -> list[Finding]:
     """What a probe concludes, judged by its own default limits alone."""
     found = probe.conclude(evidence).findings
     return judge(Gate().apply(found, {f"{probe.name}/{m.name}": m for m in probe.metrics}))
+
+
+__all__ = ["Heard", "ask", "findings", "trial"]

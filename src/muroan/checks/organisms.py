@@ -1,0 +1,91 @@
+"""What every organism promises: a dose that rises, a twin that differs in nothing else, the same world every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from muroan.batch import Batch
+from muroan.dataset import Dataset
+from muroan.model import Capability, Model
+from muroan.organism import Organism, World
+
+SEED = 7
+
+
+def says_what_is_planted(organism: Organism) -> None:
+    for what in ("name", "place", "fault", "dose"):
+        assert getattr(organism, what, ""), f"{what} is missing"
+    assert organism.name.split(".")[0] == organism.place.split("/")[0], "name and place are of different pillars"
+
+
+def doses_rise(organism: Organism) -> None:
+    doses = organism.doses
+    assert len(doses) >= 3, "power is a curve over at least three doses"
+    assert all(a < b for a, b in zip((0.0, *doses), doses, strict=False)), "doses must rise, from above 0"
+    assert organism.matters in doses, "`matters` is not among the doses"
+
+
+def at_dose_0_stands_the_twin(organism: Organism) -> None:
+    """Planting nothing changes nothing: the same data and the same scores, value for value."""
+    _same(organism.plant(0.0, SEED), organism.bed.world(SEED))
+
+
+def a_dose_changes_something(organism: Organism) -> None:
+    planted, twin = organism.world(organism.doses[-1], SEED), organism.bed.world(SEED)
+    try:
+        _same(planted, twin)
+    except AssertionError:
+        return
+    raise AssertionError(
+        "the largest dose changes neither the data, nor scores with or without an input, nor gradients"
+    )
+
+
+def a_seed_is_a_world(organism: Organism) -> None:
+    """The same seed gives the same world, another seed another one."""
+    _same(organism.world(organism.matters, SEED), organism.world(organism.matters, SEED))
+    try:
+        _same(organism.world(organism.matters, SEED), organism.world(organism.matters, SEED + 1))
+    except AssertionError:
+        return
+    raise AssertionError("another seed gives the same world")
+
+
+CHECKS = (says_what_is_planted, doses_rise, at_dose_0_stands_the_twin, a_dose_changes_something, a_seed_is_a_world)
+
+
+def _same(one: World, other: World) -> None:
+    (model, splits), (model2, splits2) = one, other
+    assert model.modalities == model2.modalities, "other modalities"
+    assert [n for n, _ in splits.items()] == [n for n, _ in splits2.items()], "other splits"
+    for (split, a), (_, b) in zip(splits.items(), splits2.items(), strict=True):
+        assert list(a.ids) == list(b.ids), f"other samples in {split}"
+        x, y = _batch(a), _batch(b)
+        assert torch.equal(x.targets, y.targets), f"other labels in {split}"
+        assert x.groups == y.groups, f"other groups in {split}"
+        for m, value in x.inputs.items():
+            same = torch.equal(value, y.inputs[m]) if isinstance(value, torch.Tensor) else value == y.inputs[m]
+            assert same, f"other values of {m} in {split}"
+        for ours, theirs in zip(_seen(model, x), _seen(model2, y), strict=True):
+            assert torch.equal(ours, theirs), f"other scores or gradients in {split}"
+
+
+def _seen(model: Model, batch: Batch) -> Iterator[torch.Tensor]:
+    """What a model shows of itself: scores with all inputs, without each of them, and gradients."""
+    yield model.predict(batch.inputs)
+    for m in model.modalities:
+        yield model.predict({**batch.inputs, m: batch.modalities[m].neutral(batch.inputs[m])})
+    if Capability.GRADIENTS in model.capabilities:
+        inputs = {m: v.clone().requires_grad_() if isinstance(v, torch.Tensor) else v for m, v in batch.inputs.items()}
+        scores = model.predict(inputs)
+        wanted = [v for v in inputs.values() if isinstance(v, torch.Tensor)]
+        found = torch.autograd.grad(scores.logsumexp(dim=1).sum(), wanted, allow_unused=True)
+        yield from (torch.zeros(()) if g is None else g for g in found)
+
+
+def _batch(data: Dataset) -> Batch:
+    loaded = data.load(range(min(len(data), 400)))
+    assert loaded.batch is not None, "no sample can be read"
+    return loaded.batch

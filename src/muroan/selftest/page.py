@@ -1,0 +1,127 @@
+"""The page of a self test, in Markdown, with the matrix and the power curves as pictures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from muroan.auditing.store import write_whole
+from muroan.organism import Organism
+from muroan.selftest.conclude import SelfTest
+from muroan.selftest.figure import curves, matrix
+from muroan.selftest.plan import beds_of
+from muroan.selftest.words import count, dose, headline, power_row, quiet_row
+
+INTRODUCTION = """\
+Each fault below is planted in a model or in data, in several doses; at dose 0 stands its clean twin, which differs in
+nothing else. A probe *finds* the fault in a world if one of the metrics named for it breaks its default limit, judged
+as in an audit (whole interval beyond the limit, false discoveries controlled within the probe). *Power* is the share
+of seeds, each a fresh world, on which it does. Intervals are Wilson's at 95 %; the interval of a dose comes from
+redrawing the power curve. A limit is no argument about these figures: they belong to it and to the size of the data.
+"""
+
+
+def write(path: Path, result: SelfTest, organisms: Sequence[Organism], command: str, note: str = "") -> list[Path]:
+    """Writes the page and its pictures; returns what was written."""
+    pictures = {
+        path.with_name(f"{path.stem}-matrix.svg"): matrix(result),
+        path.with_name(f"{path.stem}-power.svg"): curves(result),
+    }
+    for file, svg in pictures.items():
+        write_whole(file, svg.encode())
+    write_whole(path, page(result, organisms, command, [f.name for f in pictures], note).encode())
+    return [path, *pictures]
+
+
+def command(
+    probes: Sequence[str] | None, faults: Sequence[str] | None, *, quick: bool = False, page: Path | None = None
+) -> str:
+    """The command line that gives this page."""
+    parts = ["muroan selftest", *[f"--probe {p}" for p in probes or ()], *[f"--fault {f}" for f in faults or ()]]
+    return " ".join([*parts, *(["--quick"] if quick else []), *([f"--page {page}"] if page else [])])
+
+
+def page(
+    result: SelfTest, organisms: Sequence[Organism], command: str, pictures: Sequence[str] = (), note: str = ""
+) -> str:
+    """The page as Markdown."""
+    lines = [
+        "<!-- Written by `muroan selftest`. -->",
+        "# The auditor audited",
+        "",
+        INTRODUCTION,
+        f"    {command}",
+        "",
+        *([note, ""] if note else []),
+        f"{headline(result)}.",
+        "",
+        "## Which faults are found, from which dose",
+        "",
+        *_table(
+            ["", "probe", "fault", "dose at 80 % power", "power at the dose that matters", "alarms on clean twins"],
+            [power_row(p) for p in result.pairs],
+        ),
+        "",
+        "✓ power is at least 0.8 with its whole interval, ✗ below it, ? undecided with these seeds.",
+        "",
+        *([f"![Power over the dose, one small chart for each probe and fault]({pictures[1]})", ""] if pictures else []),
+        "## False alarms",
+        "",
+        "On twins in which nothing at all is wrong by construction; any limit of the probe counts. Promised: at most "
+        "5 % of worlds.",
+        "",
+        *_table(["", "probe", "alarms", "by metric"], [quiet_row(q) for q in result.quiet]),
+        "",
+        "## Which probes fire on which fault",
+        "",
+        "Alarms by any limit at the dose that matters, as a share of seeds. A fault that several probes show is one "
+        "fault: bold are those meant to find it. In brackets what the probe says of the clean twin of that bed, where "
+        "that is not nothing: on real data a twin has faults of its own.",
+        "",
+        *([f"![Probes and faults as a matrix]({pictures[0]})", ""] if pictures else []),
+        *_matrix(result),
+        "",
+    ]
+    if result.orphans:
+        names = ", ".join(f"`{o}`" for o in result.orphans)
+        lines += [
+            "No probe is meant to find these yet; what fires on them shows their consequences: " + names + ".",
+            "",
+        ]
+    if result.failed:
+        lines += ["## What broke", "", *[f"- {f}" for f in result.failed], ""]
+    lines += ["## The faults", "", "They are planted in:", ""]
+    lines += [f"- **{b.name}**: {b.says}." for b in beds_of(organisms)]
+    lines += [
+        "",
+        *_table(
+            ["fault", "what is wrong", "dose", "doses tried", "matters from", "planted in"],
+            [
+                [f"`{o.name}`", o.fault, o.dose, ", ".join(map(dose, o.doses)), dose(o.matters), o.bed.name]
+                for o in organisms
+            ],
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _matrix(result: SelfTest) -> list[str]:
+    probes = [q.probe for q in result.quiet]
+    cells = {(c.fault, c.probe): c for c in result.cells}
+    rows = []
+    for fault in dict.fromkeys(c.fault for c in result.cells):
+        row = [f"`{fault}`"]
+        for probe in probes:
+            cell = cells[fault, probe]
+            shown = count(cell.alarms)
+            if cell.twins is not None and cell.twins.value > 0 and cell.alarms is not None:
+                shown += f" ({count(cell.twins)})"
+            row.append(f"**{shown}**" if cell.meant else shown)
+        rows.append(row)
+    return _table(["fault", *[p.split(".")[-1].replace("_", " ") for p in probes]], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [[" ".join(c.replace("|", "\\|").split()) for c in row] for row in rows]
+    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in cells)]

@@ -1,0 +1,178 @@
+"""Carries out a self test: trials in parallel processes, each kept as soon as it is done."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from muroan import registry
+from muroan.auditing.progress import progress
+from muroan.errors import AskedWrongly, CannotComplete, MuroanError
+from muroan.organism import Bed, Organism
+from muroan.selftest.identity import code_of
+from muroan.selftest.plan import Ask, beds_of
+from muroan.selftest.trial import Heard, ask
+
+TRIALS = "trials.jsonl"
+
+
+class Record(BaseModel):
+    """What a probe said of a world, and by which code."""
+
+    model_config = ConfigDict(frozen=True)
+
+    world: str
+    dose: float
+    seed: int
+    probe: str
+    code: str
+    heard: Heard
+    seconds: float
+    """Of the trial, shared among the probes that were asked together."""
+
+    @property
+    def key(self) -> tuple[str, float, int, str]:
+        return self.world, self.dose, self.seed, self.probe
+
+
+def worlds() -> dict[str, type[Organism] | Bed]:
+    """Organisms and beds by name."""
+    organisms = registry.methods("organisms")
+    return {**organisms, **{b.name: b for b in beds_of([o() for o in organisms.values()])}}
+
+
+def carry_out(one: Ask) -> list[Record]:
+    """One unit of work, in whichever process."""
+    start = time.perf_counter()
+    known = worlds()
+    probes = [registry.probe(n)() for n in one.probes]
+    place = known[one.world]
+    planted = [n for n, o in known.items() if not isinstance(o, Bed) and o.bed == place] or [one.world]
+    wanted = {p.name: {m for n in planted for m in p.finds.get(n, ())} for p in probes}
+    try:
+        model, splits = place.world(one.seed) if isinstance(place, Bed) else place().world(one.dose, one.seed)
+        heard = ask(probes, model, splits, seed=one.seed, wanted=wanted)
+    except MuroanError as error:  # data that are not installed, say: nothing to be found, nothing that broke
+        heard = dict.fromkeys(one.probes, Heard(inapplicable=str(error)))
+    except Exception as error:
+        heard = dict.fromkeys(one.probes, Heard(failed=f"{type(error).__name__}: {error}"))
+    seconds = (time.perf_counter() - start) / len(probes)
+    return [
+        Record(
+            world=one.world,
+            dose=one.dose,
+            seed=one.seed,
+            probe=p.name,
+            code=code_of(type(p), place),
+            heard=heard[p.name],
+            seconds=seconds,
+        )
+        for p in probes
+    ]
+
+
+def read(path: Path) -> dict[tuple[str, float, int, str], Record]:
+    """The trials that are kept and whose code is still the same. A line that was cut off by a kill is left out."""
+    known = worlds()
+    probes = registry.methods("probes")
+    out = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            record = Record.model_validate_json(line)
+        except ValidationError:
+            continue
+        place, probe = known.get(record.world), probes.get(record.probe)
+        if place is not None and probe is not None and code_of(probe, place) == record.code:
+            out[record.key] = record
+    return out
+
+
+def run(
+    asks: Sequence[Ask], out: Path, *, workers: int | None = None, seconds: float | None = None, show: bool = True
+) -> dict[tuple[str, float, int, str], Record]:
+    """Everything that is asked and not yet kept in `out`; returns the records of all that was asked.
+
+    seconds: begin nothing new after this time; what costs little then gets more seeds than what costs much. The first
+    seed of everything is always carried out. Stopped or killed, the same call goes on where it was.
+    """
+    if out.exists() and not out.is_dir():
+        raise AskedWrongly(f"{out} is a file; a self test keeps its trials in a directory")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotComplete(f"{out} could not be made: {error.strerror}") from error
+    kept = read(out / TRIALS)
+    todo = []
+    for a in asks:
+        missing = tuple(p for p in a.probes if (a.world, a.dose, a.seed, p) not in kept)
+        if missing:
+            todo.append(Ask(a.world, a.dose, a.seed, missing))
+    with progress("self test", len(todo), show=show) as advance, open(out / TRIALS, "a", encoding="utf-8") as file:
+        for some in _results(todo, workers or len(os.sched_getaffinity(0)), seconds):
+            for record in some:
+                file.write(json.dumps(record.model_dump(mode="json")) + "\n")
+                kept[record.key] = record
+            file.flush()
+            advance(1, some[0].world)
+    wanted = {(a.world, a.dose, a.seed, p) for a in asks for p in a.probes}
+    return {key: record for key, record in kept.items() if key in wanted}
+
+
+def _quiet() -> None:
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the parent, which stops its workers in order
+    torch.set_num_threads(1)
+
+
+def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterator[list[Record]]:
+    """Every unit's records as they come."""
+    start = time.monotonic()
+    costs: dict[tuple[str, float], float] = {}
+    waiting = sorted(todo, key=lambda a: a.seed)
+    # A fresh interpreter each: a forked one would inherit the state of torch's thread pool.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet) as pool:
+        running: dict[Future[list[Record]], tuple[Ask, float]] = {}
+        try:
+            while waiting or running:
+                over = seconds is not None and time.monotonic() - start > seconds
+                while waiting and len(running) < 2 * workers:
+                    k = 0
+                    if seconds is not None and waiting[0].seed > 0:
+                        # Equal time for each question: the k-th seed of a cheap one before the second of a dear one.
+                        k = min(range(len(waiting)), key=lambda i: _due(waiting[i], costs))
+                        if over:
+                            waiting.clear()
+                            break
+                    one = waiting.pop(k)
+                    running[pool.submit(carry_out, one)] = (one, time.monotonic())
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    one, _ = running.pop(future)
+                    records = future.result()
+                    costs[one.world, one.dose] = sum(r.seconds for r in records)
+                    yield records
+        except BrokenProcessPool as error:
+            raise CannotComplete(
+                "a process of the self test was killed (out of memory?); what was finished is kept, "
+                "and the same call goes on from there, with fewer --workers if memory is short"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _due(one: Ask, costs: dict[tuple[str, float], float]) -> float:
+    return one.seed * costs.get((one.world, one.dose), 1.0)
