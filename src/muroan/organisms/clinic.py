@@ -63,8 +63,8 @@ MODALITIES = {
     "vitals": Series(length=HOURS, channels=("heart rate", "breathing", "temperature"), fill=(0.0, 0.0, 0.0)),
     "table": Tabular(columns=COLUMNS, fill=(0.0, 0.0, 0.0, 0.0, 0.5, 1 / 3, 1 / 3, 1 / 3)),
 }
-SIZE = 400
-"""Patients of a split."""
+SIZE = 1000
+"""Patients of a split: what a modest audit has. Power is power at this size."""
 
 SplitName = Literal["audited", "reference", "members"]
 
