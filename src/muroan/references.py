@@ -1,6 +1,7 @@
 """What MODEL and DATA mean on a command line: from a short reference to an open model or open data.
 
     easy-vqa                        what ships with Muroan
+    multiple-features               data alone, whose files a package ships that is installed besides
     torch:package.module:factory    a function of your own that returns a `muroan.Model`
     python:package.module:factory   the same for data: it returns a `Dataset` or `Splits`
     cases.csv  cases.parquet  ...   a table, with the meaning of its columns in cases.yaml or given along
@@ -29,7 +30,10 @@ from muroan.model import Model
 
 MODELS: dict[str, str] = {"easy-vqa": "muroan.models.easy_vqa:easy_vqa_model"}
 """Models by name -> "module:factory"."""
-DATASETS: dict[str, str] = {"easy-vqa": "muroan.data.easy_vqa:easy_vqa"}
+DATASETS: dict[str, str] = {
+    "easy-vqa": "muroan.data.easy_vqa:easy_vqa",
+    "multiple-features": "muroan.data.multiple_features:multiple_features",
+}
 """Data by name -> "module:factory"."""
 
 CODE = ("torch", "python")
