@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # uv installs several times faster than pip but does not read pip's settings, so they are passed on.
 INSTALL := UV_FIND_LINKS="$$PIP_FIND_LINKS" UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
 
-.PHONY: demo test lint types imports tests docs bench reproductions train clean
+.PHONY: demo test lint types imports tests docs bench selftest reproductions train clean
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
@@ -35,6 +35,8 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/build.py
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
+selftest: $(VENV)/.dev
+	$(BIN)/muroan selftest --page docs/selftest.md
 reproductions: $(VENV)/.dev
 	$(BIN)/python reproductions/run.py
 train: $(VENV)/.core

@@ -1,7 +1,7 @@
 """Writes the pages that say what the code says, from the code: `python docs/build.py`, or with `--check` to compare.
 
     reference.md   the Python interface: public names, signatures, docstrings
-    methods.md     probes, attacks, explainers: question, place, source, needs, settings, metrics
+    methods.md     probes, attacks, explainers, planted faults: question, place, source, needs, settings, metrics
     figures.md     the tables of metrics, and in README.md the table of probes, between markers; the rest of those
                    pages is written by hand
     systems.md     reproductions/results.json in words, where that file is there
@@ -44,7 +44,7 @@ GROUPS: dict[str, list[str]] = {
     "Models": ["Model", "TorchModel", "BlackBox", "Capability"],
     "Data": ["Table", "TableSpec", "open_table", "InMemory", "Splits", "Dataset", "Sample", "Schema", "Batch"],
     "Kinds of input": ["Modality", "Image", "Text", "Audio", "Tabular", "Series"],
-    "Methods": ["Probe", "Observation", "Evidence", "Attack", "Attacked", "Budget", "Explainer", "Attribution"],
+    "Methods": ["Probe", "Observation", "Evidence", "Attack", "Attacked", "Budget", "Explainer", "Attribution", "Organism"],
     "What methods work with": ["Clean", "Metered", "register"],
     "References": ["open_model", "open_data"],
     "Errors": ["MuroanError"],
@@ -291,6 +291,12 @@ def needs(cls: Any) -> str:
     return ", ".join(words) if words else "labels are enough"
 
 
+def found_by(fault: str) -> str:
+    """The shipped probes that are meant to find a fault."""
+    names = [f"`{n}`" for n, c in shipped("probes").items() if fault in c.finds]
+    return ", ".join(names) if names else "none yet"
+
+
 def methods() -> str:
     """Probes by pillar, attacks, explainers."""
     lines = [
@@ -308,10 +314,18 @@ def methods() -> str:
         for name, cls in here.items():
             facts = [f"- place: {cls.place}", f"- source: {markdown(cls.source)}", f"- needs: {needs(cls)}"]
             facts += [f"- data: {', '.join(cls.splits)}"]
+            if cls.finds:
+                facts += [f"- should find: {', '.join(f'`{f}`' for f in cls.finds)}"]
             if cls.joins:
                 facts += [f"- also reads, where they were audited: {', '.join(cls.joins)}"]
             lines += [f"### `{name}`", "", f"**{cls.question}**", "", doc(cls), "", *facts, ""]
             lines += [*settings(cls), "", *metric_rows(cls), ""]
+    lines += ["## Planted faults", "", "What probes are tested on (`muroan selftest`, [results](selftest.md)).", ""]
+    faults: list[list[object]] = [
+        [f"`{n}`", c.fault, c.dose, ", ".join(f"{d:g}" for d in c.doses), f"{c.matters:g}", c.bed.name, found_by(n)]
+        for n, c in shipped("organisms").items()
+    ]
+    lines += [*table(["fault", "what is wrong", "dose", "doses", "matters from", "planted in", "found by"], faults), ""]
     for kind in ("attacks", "explainers"):
         lines += [f"## {kind.capitalize()}", ""]
         for name, cls in shipped(kind).items():

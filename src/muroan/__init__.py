@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from muroan.meter import Metered
     from muroan.modality import Audio, Image, Modality, Series, Tabular, Text
     from muroan.model import BlackBox, Capability, Model, TorchModel
+    from muroan.organism import Organism
     from muroan.probe import Observation, Probe
     from muroan.references import open_data, open_model
     from muroan.registry import register
@@ -58,6 +59,7 @@ _WHERE = {
     "meter": ("Metered",),
     "modality": ("Audio", "Image", "Modality", "Series", "Tabular", "Text"),
     "model": ("BlackBox", "Capability", "Model", "TorchModel"),
+    "organism": ("Organism",),
     "probe": ("Observation", "Probe"),
     "references": ("open_data", "open_model"),
     "registry": ("register",),
@@ -89,6 +91,7 @@ __all__ = [
     "Model",
     "MuroanError",
     "Observation",
+    "Organism",
     "Probe",
     "Sample",
     "Schema",

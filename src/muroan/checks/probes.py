@@ -182,6 +182,19 @@ class _Renamed(Dataset):
         return replace(found, inputs=inputs)
 
 
+def finds_what_there_is(probe: Probe) -> None:
+    """A probe that judges names a fault that it finds; each is planted somewhere, each named metric has a limit."""
+    from muroan.registry import methods
+
+    limited = {m.name for m in probe.metrics if m.limit is not None}
+    assert probe.finds or not limited, "it has default limits but names no planted fault that breaks them (`finds`)"
+    planted = methods("organisms")
+    for fault, metrics in probe.finds.items():
+        assert fault in planted, f"finds {fault!r}, which is no registered organism"
+        assert metrics, f"names no metric for {fault!r}"
+        assert set(metrics) <= limited, f"{sorted(set(metrics) - limited)} have no default limit that could break"
+
+
 CHECKS: tuple[Callable[[Probe], None], ...] = (
     says_what_it_is,
     settings_survive_json,
@@ -190,5 +203,6 @@ CHECKS: tuple[Callable[[Probe], None], ...] = (
     taking_apart_does_not_matter,
     findings_are_whole,
     outcomes_are_columns,
+    finds_what_there_is,
     one_bad_sample_is_quarantined,
 )

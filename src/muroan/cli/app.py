@@ -172,11 +172,11 @@ def audit(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="probes, attacks, explainers, models or datasets; all if left out.")
+        str, typer.Argument(help="probes, attacks, explainers, organisms, models or datasets; all if left out.")
     ] = "all",
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """What there is: probes with their questions, attacks, explainers, models, data sets."""
+    """What there is: probes with their questions, attacks, explainers, planted faults, models, data sets."""
     with _errors():
         from muroan.cli.tables import listing, listing_tables
 
@@ -265,6 +265,7 @@ def selftest(
     page: Annotated[
         Path | None, typer.Option("--page", help="Markdown page to write, pictures beside it; OUT/selftest.md if none.")
     ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="No more than so many of anything.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a core if left out.")] = None,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     quiet: Quiet = False,
@@ -277,8 +278,8 @@ def selftest(
         from muroan.selftest import examine, organisms
         from muroan.selftest.page import command, write
 
-        result = examine(probe, fault, out=out, quick=quick, workers=workers, show_progress=not quiet)
-        again = command(probe, fault, quick=quick, page=page)
+        result = examine(probe, fault, out=out, quick=quick, seeds=seeds, workers=workers, show_progress=not quiet)
+        again = command(probe, fault, quick=quick, seeds=seeds, page=page)
         written = write(page or out / "selftest.md", result, organisms(fault), again)
         if json:
             typer.echo(result.model_dump_json(indent=1))

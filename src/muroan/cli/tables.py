@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from muroan.organism import Organism
 from muroan.report.text import one_line
 
 if TYPE_CHECKING:
@@ -42,11 +43,15 @@ def listing(what: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def _described(name: str, method: Any) -> dict[str, Any]:
+    if issubclass(method, Organism):
+        return {"name": name, "place": method.place, "question": method.fault, "dose": method.dose,
+                "doses": list(method.doses), "matters": method.matters, "needs": [method.bed.name]}  # fmt: skip
     entry: dict[str, Any] = {"name": name, "place": method.place, "source": method.source}
     if hasattr(method, "question"):
         entry["question"] = method.question
         entry["splits"] = list(method.splits)
         entry["metrics"] = [m.model_dump() for m in method.metrics]
+        entry["finds"] = {fault: list(metrics) for fault, metrics in method.finds.items()}
     else:
         entry["question"] = " ".join((method.__doc__ or "").split("\n\n")[0].split())
     entry["needs"] = sorted(c.value for c in method.needs)
@@ -63,8 +68,8 @@ def listing_tables(found: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
             for e in entries:
                 table.add_row(_cell(e["name"]), _cell(e["where"]))
         else:
-            table.add_column("answers")
-            table.add_column("needs")
+            table.add_column("planted fault" if kind == "organisms" else "answers")
+            table.add_column("in" if kind == "organisms" else "needs")
             for e in entries:
                 table.add_row(_cell(e["name"]), _cell(e["question"]), _cell(", ".join(e["needs"])))
         yield table
@@ -148,11 +153,18 @@ def selftest_tables(result: SelfTest) -> Iterator[Table | Text]:
 
     styles = {"✓": "cyan", "?": "yellow", "✗": "bold red", "–": "dim"}
     table = Table(title="Planted faults", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in ("", "probe", "fault", "dose at 80 % power", "at the dose that matters", "on clean twins"):
+    for column in (
+        "",
+        "fault, and the probe that should find it",
+        "dose at 80 %",
+        "power where it matters",
+        "on twins",
+    ):
         table.add_column(column, overflow="fold")
     for pair in result.pairs:
-        mark, *cells = power_row(pair)
-        table.add_row(Text(mark, style=styles[mark]), *map(_cell, cells))
+        mark, probe, fault, *cells = power_row(pair)
+        name = _cell(fault).append(f"\n  {one_line(probe)}", style="dim")
+        table.add_row(Text(mark, style=styles[mark]), name, *map(_cell, cells))
     yield table
     quiet = Table(
         title="Alarms where nothing is wrong (promised: at most 5 %)",

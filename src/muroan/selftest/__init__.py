@@ -26,6 +26,7 @@ def examine(
     *,
     out: str | Path,
     quick: bool = False,
+    seeds: int | None = None,
     workers: int | None = None,
     show_progress: bool = True,
 ) -> SelfTest:
@@ -33,11 +34,13 @@ def examine(
 
     out: a directory that keeps every trial; given again, the self test goes on where it stopped, and does anew only
     what has other code by now. quick: only the dose that matters and as many seeds as fit into `QUICK_SECONDS`.
-    workers: processes, one a core if None. Raises `AskedWrongly` for names that do not exist.
+    seeds: no more than so many of anything. workers: processes, one a core if None. Raises `AskedWrongly` for names
+    that do not exist.
     """
     chosen = [registry.probe(name)() for name in probes or registry.methods("probes")]
     planted = organisms(faults)
-    listed = list(asks(chosen, planted, QUICK if quick else FULL))
+    extent = QUICK if quick else FULL
+    listed = list(asks(chosen, planted, extent if seeds is None else extent.at_most(seeds)))
     records = run(listed, Path(out), workers=workers, seconds=QUICK_SECONDS if quick else None, show=show_progress)
     return conclude(records.values(), chosen, planted)
 

@@ -20,9 +20,10 @@ CELL, LABEL, HEAD = 34.0, 250.0, 150.0
 CHART, COLUMNS, ROW = 230.0, 4, 150.0
 
 
-def _standalone(picture: Markup) -> str:
-    head, rest = str(picture).split(">", 1)
-    return f'{head} xmlns="http://www.w3.org/2000/svg" font-size="12"><style>{STYLE}</style>{rest}\n'
+def _standalone(width: float, height: float, title: str, description: str, parts: list[Markup]) -> str:
+    head, rest = str(figure(width, height, title, description, *parts)).split(">", 1)
+    size = f'width="{width:.0f}" height="{height:.0f}" font-size="12"'
+    return f'{head} xmlns="http://www.w3.org/2000/svg" {size}><style>{STYLE}</style>{rest}\n'
 
 
 def matrix(result: SelfTest) -> str:
@@ -56,7 +57,7 @@ def matrix(result: SelfTest) -> str:
             if cell.meant:
                 parts.append(rect(x + 2, y + 2, CELL - 4, CELL - 4, "own"))
     what = "Percent of worlds with an alarm at the dose that matters; outlined: the probe is meant to find the fault."
-    return _standalone(figure(width, height, "Which probes fire on which fault", what, *parts))
+    return _standalone(width, height, "Which probes fire on which fault", what, parts)
 
 
 def curves(result: SelfTest) -> str:
@@ -65,7 +66,7 @@ def curves(result: SelfTest) -> str:
     rows = -(-len(shown) // COLUMNS)
     parts = [m for k, pair in enumerate(shown) for m in _chart(pair, CHART * (k % COLUMNS), ROW * (k // COLUMNS))]
     what = "Share of worlds with an alarm over the dose of the planted fault; dashed: 80 %."
-    return _standalone(figure(CHART * COLUMNS, max(ROW * rows, 20.0), "Power over the dose", what, *parts))
+    return _standalone(CHART * COLUMNS, max(ROW * rows, 20.0), "Power over the dose", what, parts)
 
 
 def _chart(pair: Pair, x0: float, y0: float) -> list[Markup]:

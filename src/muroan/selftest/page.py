@@ -34,11 +34,18 @@ def write(path: Path, result: SelfTest, organisms: Sequence[Organism], command: 
 
 
 def command(
-    probes: Sequence[str] | None, faults: Sequence[str] | None, *, quick: bool = False, page: Path | None = None
+    probes: Sequence[str] | None,
+    faults: Sequence[str] | None,
+    *,
+    quick: bool = False,
+    seeds: int | None = None,
+    page: Path | None = None,
 ) -> str:
     """The command line that gives this page."""
     parts = ["muroan selftest", *[f"--probe {p}" for p in probes or ()], *[f"--fault {f}" for f in faults or ()]]
-    return " ".join([*parts, *(["--quick"] if quick else []), *([f"--page {page}"] if page else [])])
+    parts += ["--quick"] if quick else []
+    parts += [f"--seeds {seeds}"] if seeds is not None else []
+    return " ".join([*parts, *([f"--page {page}"] if page else [])])
 
 
 def page(

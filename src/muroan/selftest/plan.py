@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from muroan.organism import Bed, Organism
 from muroan.probe import Probe
@@ -20,6 +20,11 @@ class Extent:
     other: int
     doses: bool = True
     """Every dose, not only the one that matters."""
+
+    def at_most(self, seeds: int) -> Extent:
+        """The same with no more than so many seeds of anything."""
+        few = {n: min(seeds, getattr(self, n)) for n in ("power", "specificity", "exact", "other")}
+        return replace(self, **few)
 
 
 FULL = Extent(power=16, specificity=6, exact=80, other=16)

@@ -1,4 +1,4 @@
-"""Does the model survive a darker or a brighter picture? A probe of its own, in one file."""
+"""Does the model survive a darker or a brighter picture? A probe of its own, and the planted fault that it finds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import polars as pl
+import torch
+from torch import Tensor
 
 import muroan
 from muroan.estimate import paired_difference, proportion
 from muroan.evidence import clusters
 from muroan.finding import Bar, BarChart, Conclusion
+from muroan.modality import Value
+from muroan.organism import Bed, Organism, World
+from muroan.organisms import clinic
 
 
 @muroan.register
@@ -35,6 +40,7 @@ class Brightness(muroan.Probe):
             name="accuracy", says="Share of right answers under one shift; 1: always right.", better="higher"
         ),
     )
+    finds: ClassVar[dict[str, tuple[str, ...]]] = {"robustness.brightness-reader": ("accuracy_lost",)}
     outcomes: ClassVar[dict[str, str]] = {"correct": "higher"}
 
     shifts: tuple[float, ...] = (-0.2, 0.2)
@@ -81,3 +87,30 @@ class Brightness(muroan.Probe):
         bars = [Bar(label=str(f.condition), estimate=f.estimate) for f in findings[1:] if f.estimate]
         chart = BarChart(title="Accuracy by shift", y_label="accuracy", bars=bars, y_range=(0, 1))
         return Conclusion(findings=findings, charts=[chart])
+
+
+class BrightnessReader(clinic.Clinician):
+    """Takes a scan that is brighter or darker than usual for a case of the first disease."""
+
+    def encode(self, modality: str, values: Value) -> Tensor:
+        votes = super().encode(modality, values)
+        if modality != "scan":
+            return votes
+        unusual = ((values.mean(dim=(1, 2, 3)) - 0.5).abs() > 0.05).float()
+        return votes + self.dose * unusual[:, None] * torch.tensor([1.0, 0.0, 0.0])
+
+
+@muroan.register
+class Brittle(Organism):
+    """The fault that `robustness.brightness` is there to find: `muroan selftest --probe robustness.brightness`."""
+
+    name: ClassVar[str] = "robustness.brightness-reader"
+    place: ClassVar[str] = "robustness/distribution_shift"
+    fault: ClassVar[str] = "the model takes the brightness of a scan for a sign of one disease"
+    dose: ClassVar[str] = "log-odds that unusual brightness is worth"
+    doses: ClassVar[tuple[float, ...]] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    matters: ClassVar[float] = 4.0  # as much as two inputs that agree
+    bed: ClassVar[Bed] = clinic.CLINIC
+
+    def plant(self, dose: float, seed: int) -> World:
+        return clinic.world(seed, BrightnessReader(dose))
