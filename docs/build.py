@@ -44,8 +44,8 @@ GROUPS: dict[str, list[str]] = {
     "Models": ["Model", "TorchModel", "BlackBox", "Capability"],
     "Data": ["Table", "TableSpec", "open_table", "InMemory", "Splits", "Dataset", "Sample", "Schema", "Batch"],
     "Kinds of input": ["Modality", "Image", "Text", "Audio", "Tabular", "Series"],
-    "Methods": ["Probe", "Observation", "Evidence", "Attack", "Attacked", "Budget", "Explainer", "Attribution", "Organism"],
-    "What methods work with": ["Clean", "Metered", "register"],
+    "Methods": ["Probe", "Observation", "Evidence", "Attack", "Attacked", "Budget", "Explainer", "Attribution"],
+    "What methods work with, and are tested on": ["Clean", "Metered", "register", "Organism"],
     "References": ["open_model", "open_data"],
     "Errors": ["MuroanError"],
 }
