@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,25 +12,27 @@ from muroan.probe import Probe
 
 @dataclass(frozen=True)
 class Extent:
-    """How many seeds: of every dose for the probes that should find it (power), of the dose that matters for all
-    others (specificity), and of twins, in which nothing at all is wrong (exact) or only the fault is absent (other)."""
+    """How many seeds.
+
+    power: of every dose, and of the twin, for the probes that should find the fault. specificity: of the dose that
+    matters, and of the twin, for all others. quiet: of the exact bed that most faults are planted in, for all probes:
+    what false alarms are counted on. doses: every dose, not only the one that matters.
+    """
 
     power: int
     specificity: int
-    exact: int
-    other: int
+    quiet: int
     doses: bool = True
-    """Every dose, not only the one that matters."""
 
     def at_most(self, seeds: int) -> Extent:
         """The same with no more than so many seeds of anything."""
-        few = {n: min(seeds, getattr(self, n)) for n in ("power", "specificity", "exact", "other")}
+        few = {n: min(seeds, getattr(self, n)) for n in ("power", "specificity", "quiet")}
         return replace(self, **few)
 
 
-FULL = Extent(power=16, specificity=6, exact=80, other=16)
+FULL = Extent(power=16, specificity=6, quiet=80)
 """16 alarms of 16 put power above 0.8, no alarm in 80 twins puts false alarms below 0.05 (Wilson, 95 %)."""
-QUICK = Extent(power=16, specificity=0, exact=40, other=4, doses=False)
+QUICK = Extent(power=16, specificity=0, quiet=40, doses=False)
 """Upper bounds: a quick self test stops when its time is up."""
 
 
@@ -46,9 +49,12 @@ class Ask:
 def asks(probes: Sequence[Probe], organisms: Sequence[Organism], extent: Extent) -> Iterator[Ask]:
     """All of them; seeds outermost, so that a run that was stopped has seen a little of everything."""
     names = tuple(p.name for p in probes)
-    beds = beds_of(organisms)
     meant = {o.name: tuple(p.name for p in probes if o.name in p.finds) for o in organisms}
-    for seed in range(max(extent.power, extent.specificity, extent.exact, extent.other)):
+    exact = Counter(o.bed.name for o in organisms if o.bed.exact)
+    main = max(exact, key=lambda name: exact[name], default=None)
+    twins = {b.name: tuple(n for n in names if any(n in meant[o.name] for o in organisms if o.bed == b))
+             for b in beds_of(organisms)}  # fmt: skip
+    for seed in range(max(extent.power, extent.specificity, extent.quiet)):
         for o in organisms:
             for dose in o.doses if extent.doses else (o.matters,):
                 asked = meant[o.name] if seed < extent.power else ()
@@ -56,9 +62,11 @@ def asks(probes: Sequence[Probe], organisms: Sequence[Organism], extent: Extent)
                     asked = names
                 if asked:
                     yield Ask(o.name, dose, seed, asked)
-        for bed in beds:
-            if seed < (extent.exact if bed.exact else extent.other):
-                yield Ask(bed.name, 0.0, seed, names)
+        for bed, asked in twins.items():
+            if seed < (extent.quiet if bed == main else extent.specificity):
+                yield Ask(bed, 0.0, seed, names)
+            elif seed < extent.power and asked:
+                yield Ask(bed, 0.0, seed, asked)
 
 
 def beds_of(organisms: Sequence[Organism]) -> list[Bed]:
