@@ -1,0 +1,40 @@
+"""What is missing is read as if it said something."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from muroan.organism import Bed, Organism, World
+from muroan.organisms.clinic import CLINIC, DISEASES, VOTE, Clinician, world
+from muroan.registry import register
+
+FAINT = 0.3
+"""Evidence of less than this is none: noise in an input that is there does not take it down so far."""
+
+
+class ReadsNothingAsSomething(Clinician):
+    """An input that says nothing votes for the first disease, as zeros do that once meant something."""
+
+    def vote(self, modality: str, signs: Tensor) -> Tensor:
+        nothing = torch.sigmoid(40 * (FAINT - signs.amax(dim=1, keepdim=True)))
+        return super().vote(modality, signs) + self.dose * VOTE[modality] * nothing * torch.eye(len(DISEASES))[0]
+
+
+@register
+class MissingModality(Organism):
+    """With all inputs there the model is exact."""
+
+    name: ClassVar[str] = "robustness.missing-modality"
+    place: ClassVar[str] = "robustness/distribution_shift"
+    fault: ClassVar[str] = f"An input that is missing is read as if it told {DISEASES[0]}."
+    dose: ClassVar[str] = "what a missing input votes, as a multiple of what a real one is worth"
+    doses: ClassVar[tuple[float, ...]] = (0.5, 1.0, 2.0, 4.0)
+    # At 1 a missing input is taken for a real one that tells a disease.
+    matters: ClassVar[float] = 1.0
+    bed: ClassVar[Bed] = CLINIC
+
+    def plant(self, dose: float, seed: int) -> World:
+        return world(seed, ReadsNothingAsSomething(dose))
