@@ -1,0 +1,1 @@
+"""Faults of controllability: explanations that mislead, groups served worse, patients remembered."""
