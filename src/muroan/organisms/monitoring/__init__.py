@@ -1,0 +1,1 @@
+"""Faults of monitoring: confidence that does not mean what it says, failures that gather out of sight."""
