@@ -1,10 +1,10 @@
-"""Where does the model fail more often than elsewhere, and what do those samples have in common?"""
+"""Where does the model fail more often than it admits, and what do those samples have in common?"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -20,7 +20,20 @@ from muroan.evidence import AUDITED, REFERENCE, Evidence, clusters
 from muroan.finding import Bar, BarChart, Chart, Conclusion, Finding, Metric, TableChart, Verdict
 from muroan.meter import Metered
 from muroan.model import Capability
-from muroan.monitoring.anomaly.slices import Flags, Rule, attributes, describe, discover, held_out, principal
+from muroan.monitoring.anomaly.slices import (
+    ALONE,
+    Flags,
+    Floats,
+    Rule,
+    attributes,
+    describe,
+    discover,
+    excess,
+    expected_errors,
+    failing,
+    held_out,
+    principal,
+)
 from muroan.monitoring.sure_and_wrong import sure_and_wrong
 from muroan.probe import Observation, Probe
 from muroan.randomness import normal, sample_keys
@@ -38,52 +51,78 @@ FUSED, SCORES = "fused code", "log-probabilities"
 @register
 @dataclass(frozen=True, kw_only=True)
 class Failures(Probe):
-    """Looks for a place among the model's own codes where it errs, and puts into words which samples lie there.
+    """Looks for samples on which the model errs more often than its own confidence admits: places among its codes, and
+    rules in words.
 
-    1. Each sample's fused code (for a model that cannot be taken apart, its log-probabilities).
-    2. On the fitting samples (the reference, and a random half of the clusters audited): DOMINO's error-aware
+    1. Each sample's fused code (for a model that cannot be taken apart, its log-probabilities), and what each input
+       says alone, the others being neutral (where the model can be taken apart).
+    2. How probably each answer is wrong, by the model's confidence recalibrated on the fitting samples
+       (`expected_errors`). Errors beyond that are what is looked for: where inputs contradict each other an ideal
+       model errs more often than elsewhere, and says so.
+    3. On the fitting samples (the reference, and a random half of the clusters audited): DOMINO's error-aware
        mixture of code, label and prediction, begun at the cells of the confusion matrix, γ = 10, expected log.
-    3. A component becomes a slice by a cut on P(component | code), made on the fitting samples; every sample is placed
-       by its code alone. The slice whose fitted samples err most surely (highest lower bound of the error rate) is
-       the worst one.
-    4. One or two attributes (group, true or predicted class, a word in a text, across inputs too) that tell most about
-       that slice's errors on the fitting samples are its rule.
-    5. On the other half, never seen: how much more often does the model err in the slice, and under the rule, than
-       elsewhere? One slice and one rule are tested, so nothing was chosen on the samples that judge it.
+    4. A component becomes a slice by a cut on P(component | code), made on the fitting samples; every sample is placed
+       by its code alone. The slice whose fitted samples err most surely beyond what is expected is the worst one.
+       One or two attributes that tell most about a slice's errors describe it.
+    5. The rule: one or two attributes (group, predicted class, what an input says alone, a word in a text, across
+       inputs too) under which fitted errors exceed the expected ones most, by Kulldorff's scan statistic.
+    6. On the other half, never seen: how many more errors than expected does the model make in the slice, and under
+       the rule, than elsewhere? One slice and one rule are tested, so nothing was chosen on the samples that judge it.
 
-    Figures: slice_error_gap and rule_error_gap, each 0 where errors are spread evenly and 1 where every sample in it is
-    wrong and none elsewhere. Controls: the same search with errors handed to other samples, and the gap that the
-    model's own confidence expects: a failure it announces is less of a danger than one that it does not.
+    Figures: slice_excess and rule_excess, each 0 where confidence accounts for all errors and 1 where every sample in
+    it is wrong and sure, and none elsewhere. slice_error_gap and rule_error_gap are the plain gaps in errors, doubted
+    or not. Control: the same search with errors handed to other samples.
 
-    Known trade-offs (accepted): a region of hard samples is found as well as a bug, and the control says which it is.
-    Slices smaller than `fewest` fitting samples are not seen. A rule is one or two conditions that hold, no more:
-    enough to collect more such samples and look. The mixture may end in a local optimum; another seed may find
-    another slice.
+    Known trade-offs (accepted): wrong labels that gather somewhere look like a failure there. A model that is too
+    sure where one can see it (in a group, say) is too sure there, and is found if that costs enough. Slices smaller
+    than `fewest` fitting samples are not seen. A rule is one or two conditions that hold, no more: enough to collect
+    more such samples and look. The mixture may end in a local optimum; another seed may find another slice.
     """
 
     name: ClassVar[str] = "monitoring.failures"
-    question: ClassVar[str] = "Where does the model fail systematically, and what do those samples have in common?"
+    question: ClassVar[str] = "Where does the model fail unawares, and what do those samples have in common?"
     place: ClassVar[str] = "monitoring/anomaly"
-    source: ClassVar[str] = "Eyuboglu, Varma et al., ICLR 2022 (DOMINO): error-aware mixture; survey section 4.1"
+    source: ClassVar[str] = (
+        "Eyuboglu, Varma et al., ICLR 2022 (DOMINO): error-aware mixture; Kulldorff 1997, A spatial scan statistic; "
+        "survey section 4.1"
+    )
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
-            name="slice_error_gap",
-            says="Error rate in the worst slice of the model's codes minus elsewhere, on samples that were not used to "
-            "find it. 0: it errs there as elsewhere; 1: always wrong there, never elsewhere.",
+            name="slice_excess",
+            says="Errors beyond those that the model's confidence admits in the worst slice of its codes, minus "
+            "elsewhere, on samples that were not used to find it. 0: it knows where it errs; 1: always sure and wrong "
+            "there, never elsewhere.",
             limit=0.1,
             unit="points",
         ),
         Metric(
-            name="rule_error_gap",
-            says="Error rate where the rule in words holds minus elsewhere, on samples that were not used to make it. "
-            "0: the rule says nothing about errors; 1: always wrong under it, never elsewhere.",
+            name="rule_excess",
+            says="The same where the rule in words holds, minus elsewhere, on samples that were not used to make it. "
+            "0: it knows where it errs; 1: always sure and wrong under the rule, never elsewhere.",
             limit=0.1,
+            unit="points",
+        ),
+        Metric(
+            name="slice_error_gap",
+            says="Error rate in that slice minus elsewhere, doubted or not. 0: it errs there as elsewhere; 1: always "
+            "wrong there, never elsewhere.",
+            unit="points",
+        ),
+        Metric(
+            name="rule_error_gap",
+            says="Error rate where the rule holds minus elsewhere, doubted or not. 0: the rule says nothing about "
+            "errors; 1: always wrong under it, never elsewhere.",
             unit="points",
         ),
         Metric(name="slice_error", says="Share of wrong answers in this slice. 0: none; 1: all are wrong."),
     )
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES})
     splits: ClassVar[tuple[str, ...]] = (REFERENCE, AUDITED)
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "monitoring.failing-slice": ("rule_excess",),
+        "monitoring.interaction-slice": ("rule_excess",),
+        "monitoring.label-noise": ("rule_excess",),
+    }
 
     components: int = 20
     """Slices of the mixture (fewer where samples are few)."""
@@ -115,6 +154,7 @@ class Failures(Probe):
                 distinct, own = clean.batch.unique(m)
                 found = pl.Series([words(text) for text in distinct], dtype=pl.List(pl.String))
                 columns[f"words.{m}"] = found.gather(own.numpy())
+        columns |= {f"{ALONE}{m}": said for m, said in alone(clean).items()}
         sure = clean.probabilities.amax(dim=1).masked_fill(clean.correct, -1.0)
         shown = sure_and_wrong(clean, sure, clean.logits) if clean.split == AUDITED else []
         return Observation(clean.rows("clean", **columns), shown)
@@ -142,30 +182,39 @@ class Failures(Probe):
         except ValueError as error:
             return self._nothing(str(error))
         target, predicted = rows["target"].to_numpy(), rows["clean_predicted"].to_numpy()
-        found = self._discover(z, target, predicted, fitted, units, evidence)
-        if not found:
-            return self._nothing(f"no slice of at least {self.fewest} samples errs more often than the model does")
-        scale = _Scored(rows, wrong, scored, None if units is None else names, evidence.about.level)
+        expected = expected_errors(rows["clean_confidence"].to_numpy(), wrong, fitted)
+        found = self._discover(z, target, predicted, expected, fitted, units, evidence)
+        scale = _Scored(rows, wrong, expected, scored, None if units is None else names, evidence.about.level)
         known = attributes(rows, evidence.about.classes, fitted, fewest=self.fewest, most_words=WORDS)
-        rules = [describe(wrong & inside, fitted, known, fewest=self.fewest) for inside in found[:SHOWN]]
-        return self._conclusion(found, rules, scale, self._null(z, target, predicted, fitted, units, evidence, scale))
+        said = [describe(wrong & inside, fitted, known, fewest=self.fewest) for inside in found[:SHOWN]]
+        rule = failing(wrong, expected, target, fitted, known, fewest=self.fewest)
+        null = self._null(z, target, predicted, expected, fitted, units, evidence, scale)
+        return self._conclusion(found, said, rule, scale, null)
 
     def _nothing(self, reason: str) -> Conclusion:
-        titles = {"slice_error_gap": "Errors in the worst slice", "rule_error_gap": "Errors under a rule in words"}
-        return Conclusion(
-            findings=[
-                Finding(probe=self.name, metric=m, title=t, reason=reason, verdict=Verdict.NOT_APPLICABLE)
-                for m, t in titles.items()
-            ]
+        return Conclusion(findings=[self._none("slice_excess", reason), self._none("rule_excess", reason)])
+
+    def _none(self, metric: str, reason: str) -> Finding:
+        titles = {"slice_excess": "Unadmitted errors in a slice", "rule_excess": "Unadmitted errors under a rule"}
+        return Finding(
+            probe=self.name, metric=metric, title=titles[metric], reason=reason, verdict=Verdict.NOT_APPLICABLE
         )
 
     def _discover(
-        self, z: Any, target: Any, predicted: Any, fitted: Flags, units: Sequence[str] | None, evidence: Evidence
+        self,
+        z: Any,
+        target: Any,
+        predicted: Any,
+        expected: Floats,
+        fitted: Flags,
+        units: Sequence[str] | None,
+        evidence: Evidence,
     ) -> list[Flags]:
         return discover(
             z,
             target,
             predicted,
+            expected,
             fitted,
             units,
             classes=len(evidence.about.classes),
@@ -182,59 +231,56 @@ class Failures(Probe):
         z: Any,
         target: Any,
         predicted: Any,
+        expected: Floats,
         fitted: Flags,
         units: Sequence[str] | None,
         evidence: Evidence,
         scale: _Scored,
     ) -> Estimate | None:
-        """The same search after labels and predictions were handed, together, to other samples of the same part."""
+        """The same search after labels, predictions and confidence were handed, together, to other samples of the same
+        part."""
         rng = np.random.default_rng(evidence.about.seed)
         order = np.arange(len(fitted))
         for part in (fitted, ~fitted):
             order[part] = rng.permutation(order[part])
-        found = self._discover(z, target[order], predicted[order], fitted, units, evidence)
-        return scale.gap(found[0], scale.wrong[order]) if found else None
+        found = self._discover(z, target[order], predicted[order], expected[order], fitted, units, evidence)
+        return replace(scale, wrong=scale.wrong[order], expected=expected[order]).excess(found[0]) if found else None
 
     def _conclusion(
-        self, found: list[Flags], rules: list[Rule | None], scale: _Scored, null: Estimate | None
+        self,
+        found: list[Flags],
+        said: list[Rule | None],
+        rule: Rule | None,
+        scale: _Scored,
+        null: Estimate | None,
     ) -> Conclusion:
-        inside, rule = found[0], rules[0]
-        controls = {} if null is None else {"errors handed to other samples": null}
-        findings = [
-            self._gap(
-                "slice_error_gap",
-                "How much more often the model errs in its worst slice than elsewhere",
+        if found:
+            findings = self._gaps(
+                "slice",
+                "in its worst slice",
                 scale,
-                inside,
-                controls,
-                f"first of {len(found)} slices by the samples that are not scored; {scale.size(inside)}; {_said(rule)}",
-            )
-        ]
-        if rule is None:
-            reason = "no group, class or word describes the errors of the worst slice"
-            findings.append(
-                Finding(
-                    probe=self.name,
-                    metric="rule_error_gap",
-                    title="Errors under a rule in words",
-                    reason=reason,
-                    verdict=Verdict.NOT_APPLICABLE,
-                )
+                found[0],
+                {} if null is None else {"errors handed to other samples": null},
+                f"first of {len(found)} slices by the samples that are not scored; {scale.size(found[0])}; "
+                f"{_said(said[0])}",
             )
         else:
-            title = f"How much more often the model errs where {rule.text}"
-            findings.append(
-                self._gap(
-                    "rule_error_gap", title, scale, rule.flags, {}, scale.size(rule.flags) + "; " + _quality(rule)
-                )
+            reason = f"in no slice of at least {self.fewest} fitting samples are errors more than confidence admits"
+            findings = [self._none("slice_excess", reason)]
+        if rule is None:
+            reason = "under no group, class or word are the fitting samples' errors more than confidence admits"
+            findings.append(self._none("rule_excess", reason))
+        else:
+            findings += self._gaps(
+                "rule", f"where {rule.text}", scale, rule.flags, {}, f"{scale.size(rule.flags)}; {_quality(rule)}"
             )
         bars: list[Bar] = []
         table: list[list[str | float | int | None]] = []
-        rest = np.ones(len(inside), dtype=bool)
-        for k, (here, rule) in enumerate(zip(found, rules, strict=False), 1):
+        rest = np.ones(len(scale.wrong), dtype=bool)
+        for k, (here, words_) in enumerate(zip(found, said, strict=False), 1):
             rest &= ~here
             estimate = scale.rate(here)
-            table.append(_row(k, here, estimate, rule, scale))
+            table.append(_row(k, here, estimate, words_, scale))
             if estimate is None:
                 continue
             bars.append(Bar(label=f"slice {k}", estimate=estimate))
@@ -246,7 +292,7 @@ class Failures(Probe):
                     estimate=estimate,
                     group=f"slice={k}",
                     judged=False,
-                    note=scale.size(here) + "; " + _said(rule),
+                    note=scale.size(here) + "; " + _said(words_),
                 )
             )
         elsewhere = scale.rate(rest)
@@ -258,22 +304,33 @@ class Failures(Probe):
         ]
         return Conclusion(findings=findings, charts=charts, notes=self._notes(scale, len(found)))
 
-    def _gap(
-        self, metric: str, title: str, scale: _Scored, inside: Flags, controls: dict[str, Estimate], note: str
-    ) -> Finding:
-        estimate = scale.gap(inside)
-        if estimate is None:
-            return Finding(
+    def _gaps(
+        self, what: str, where: str, scale: _Scored, inside: Flags, controls: dict[str, Estimate], note: str
+    ) -> list[Finding]:
+        """The judged excess and the plain gap."""
+        beyond, plain = scale.excess(inside), scale.gap(inside)
+        if beyond is None or plain is None:
+            return [self._none(f"{what}_excess", "no held-out sample lies in it, or all do: " + note)]
+        due = scale.gap(inside, scale.expected)
+        assert due is not None
+        return [
+            Finding(
                 probe=self.name,
-                metric=metric,
-                title=title,
-                reason="no held-out sample lies in it, or all do: " + note,
-                verdict=Verdict.NOT_APPLICABLE,
-            )
-        expected = scale.expected(inside)
-        assert expected is not None
-        controls = {**controls, "what the model's confidence expects": expected}
-        return Finding(probe=self.name, metric=metric, title=title, estimate=estimate, controls=controls, note=note)
+                metric=f"{what}_excess",
+                title=f"How much more often than it admits the model errs {where} than elsewhere",
+                estimate=beyond,
+                controls={**controls, "all errors": plain, "what the model's confidence expects": due},
+                note=note,
+            ),
+            Finding(
+                probe=self.name,
+                metric=f"{what}_error_gap",
+                title=f"How much more often the model errs {where} than elsewhere",
+                estimate=plain,
+                controls={"what the model's confidence expects": due},
+                note=note,
+            ),
+        ]
 
     def _notes(self, scale: _Scored, failing: int) -> list[str]:
         fitted = ~scale.scored
@@ -281,10 +338,12 @@ class Failures(Probe):
         notes = [
             f"Slices and rules were found on {fitted.sum()} samples with {scale.wrong[fitted].sum()} errors (the "
             f"reference and a random half of the audited {kind}) and scored on the other {scale.scored.sum()} with "
-            f"{scale.wrong[scale.scored].sum()} errors. When fitting, errors were more frequent in {failing} different "
-            f"slices than elsewhere; the {min(failing, SHOWN)} where that is surest are shown, the first is judged.",
-            "A sample is placed by its code alone, never by its label or prediction, and a rule with the predicted "
-            "class names nothing else: else a slice of errors would be one by definition.",
+            f"{scale.wrong[scale.scored].sum()} errors. When fitting, errors were more frequent than expected in "
+            f"{failing} slices; the {min(failing, SHOWN)} where that is surest are shown, the first is judged.",
+            "Expected errors are those of the model's confidence, recalibrated on the samples that are not scored: "
+            "what it doubts is no hidden failure, and that it is too sure everywhere is for calibration to say.",
+            "A sample is placed by its code alone, never by its label or prediction, and a rule that is judged never "
+            "names the right answer: else a slice of errors would be one by definition.",
         ]
         if scale.rows["embedding"][0] == SCORES:
             notes.append(
@@ -342,6 +401,7 @@ class _Scored:
 
     rows: pl.DataFrame
     wrong: Flags
+    expected: Floats
     scored: Flags
     units: Any
     level: float
@@ -353,6 +413,13 @@ class _Scored:
         a = inside & self.scored
         return proportion(self.wrong[a], self._of(a), level=self.level) if a.any() else None
 
+    def excess(self, inside: Flags) -> Estimate | None:
+        """Errors less expected errors, inside minus outside; None where one side is empty."""
+        a, b = inside & self.scored, ~inside & self.scored
+        if not (a.any() and b.any()):
+            return None
+        return excess(self.wrong, self.expected, a, b, self.units, level=self.level)
+
     def gap(self, inside: Flags, values: Any = None) -> Estimate | None:
         """Mean of `values` (wrong answers) inside minus outside; None where one side is empty."""
         x = self.wrong if values is None else values
@@ -360,10 +427,6 @@ class _Scored:
         if not (a.any() and b.any()):
             return None
         return difference(x[a], x[b], self._of(a), self._of(b), level=self.level)
-
-    def expected(self, inside: Flags) -> Estimate | None:
-        """The same gap in 1 − confidence."""
-        return self.gap(inside, 1 - self.rows["clean_confidence"].to_numpy())
 
     def size(self, inside: Flags) -> str:
         n = int((inside & self.scored).sum())
@@ -374,6 +437,17 @@ def words(text: str) -> list[str]:
     """The distinct words of a text, lower case, in order of appearance; at most `WORDS_A_SAMPLE`."""
     found = dict.fromkeys(w[:LONGEST_WORD] for w in re.findall(r"\w+(?:['’-]\w+)*", text.lower()))
     return list(found)[:WORDS_A_SAMPLE]
+
+
+def alone(clean: Clean) -> dict[str, Tensor]:
+    """The class [N] that each input speaks for if all others are neutral; nothing where that cannot be told apart.
+
+    A failure where two inputs meet is described by what they say, and the codes of one input are what says it.
+    """
+    names = tuple(clean.model.modalities)
+    if len(names) < 2 or Capability.FUSE not in clean.model.model.capabilities:
+        return {}
+    return {m: clean.without(*(o for o in names if o != m)).argmax(dim=1) for m in names}
 
 
 def embedded(clean: Clean) -> tuple[Tensor, str]:
