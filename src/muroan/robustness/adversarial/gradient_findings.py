@@ -18,6 +18,11 @@ JOINT, NULL, UNBOUNDED = "joint", "null", "unbounded"
 RADII = {"image": 8 / 255, "audio": 0.01}
 """Default radius per kind, in the modality's value space; other kinds have no scale that is known beforehand."""
 
+PROMISE = 1e-3
+"""A rise of the loss, in log-odds, that stands clear of the rounding of single precision."""
+KEPT = 0.1
+"""The part of what a gradient promises that a first step should bring: bends cost some, a shattered gradient all."""
+
 
 def conclude(probe: Gradient, evidence: Evidence) -> Conclusion:
     """Success with its controls and its health, then the details."""
@@ -122,6 +127,8 @@ def _health(
         if zero.value > probe.metric("zero_gradients").limit:  # type: ignore[operator]
             sick.append(f"{zero.value:.0%} of the samples have no gradient")
         found.append(_health_finding(probe, "zero_gradients", f"Samples without any gradient ({gradient})", zero))
+        if "promised" in rows.columns:
+            found += _steps(probe, rows, gradient, sick, level)
         rise = proportion((rows["loss_best"] > rows["loss_first"]) | rows["success"], clusters(rows), level=level)
         found.append(_detail(probe, "loss_rise", f"Samples on which the loss was made to rise ({gradient})", rise))
         search = by[f"random {gradient}"]
@@ -130,6 +137,19 @@ def _health(
             sick.append("random search does better than the gradient")
         found.append(_health_finding(probe, "search_advantage", f"Random search over the gradient ({gradient})", ahead))
     return found, sick
+
+
+def _steps(probe: Gradient, rows: pl.DataFrame, gradient: str, sick: list[str], level: float) -> list[Finding]:
+    """Does a step along the gradient do what the gradient says? Of the samples to which it says something."""
+    told = rows.filter(pl.col("promised") > PROMISE)
+    if not len(told):
+        return []
+    kept = proportion(told["kept"] >= KEPT * told["promised"], clusters(told), level=level)
+    if kept.value < probe.metric("gradient_kept").limit:  # type: ignore[operator]
+        sick.append(f"on {1 - kept.value:.0%} of the samples a step along the gradient does not do what it says")
+    title = f"Steps along the gradient that raise the loss as it says ({gradient})"
+    note = f"Of the {len(told)} samples whose loss the gradient promises to raise by more than {PROMISE:g}."
+    return [_health_finding(probe, "gradient_kept", title, kept).model_copy(update={"note": note})]
 
 
 def _health_finding(probe: Gradient, metric: str, title: str, estimate: Estimate) -> Finding:

@@ -33,6 +33,10 @@ ALL_SUBSETS = 3
 """Up to so many attackable modalities every combination is attacked; with more, each alone and all together."""
 
 
+CLIMB = ("loss_first", "loss_best", "steps", "zero_gradient", "promised", "kept")
+"""What of the ascent's trace is kept as evidence."""
+
+
 @register
 @dataclass(frozen=True, kw_only=True)
 class Gradient(Probe):
@@ -44,8 +48,9 @@ class Gradient(Probe):
     weaker than alone. Only samples that the model gets right are attacked; a success changes the decision.
 
     A small figure can mean a robust model or a weak attack, so the attack's health is measured beside it: does the
-    loss rise, does an unbounded budget succeed, are gradients zero, does random search do better? Where one of these
-    fails, gradients are masked, the success is a lower bound, and no limit is called kept.
+    loss rise, does an unbounded budget succeed, are gradients zero, does a step along them do what they say, does
+    random search do better? Where one of these fails, gradients are masked, the success is a lower bound, and no limit
+    is called kept.
 
     Known trade-offs (accepted): first-order attacks underestimate what a stronger one would reach; the random control
     draws once per word budget, since the word attack tries all candidates and equally many random ones are the same.
@@ -92,6 +97,13 @@ class Gradient(Probe):
             limit=0.1,
         ),
         Metric(
+            name="gradient_kept",
+            says="Share of samples whose first step along the gradient raises the loss by at least a tenth of what "
+            "the gradient says. 1: gradients can be followed; near 0: they are shattered, success a lower bound.",
+            better="higher",
+            limit=0.5,
+        ),
+        Metric(
             name="loss_rise",
             says="Share of samples on which the attack found a higher loss than it began with. 1: it climbs.",
             better="higher",
@@ -105,6 +117,11 @@ class Gradient(Probe):
     )
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.GRADIENTS})
     outcomes: ClassVar[Mapping[str, Any]] = {"success": "lower"}
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "robustness.small-perturbation": ("success", "excess"),
+        "robustness.masked-gradients": ("zero_gradients",),
+        "robustness.shattered-gradients": ("gradient_kept",),
+    }
 
     limit: int | None = 300
     steps: int = 15
@@ -387,4 +404,4 @@ def _random_words(texts: Sequence[str], modality: Any, words: int, keys: Any) ->
 
 
 def _climb(done: Attacked) -> dict[str, Tensor]:
-    return {k: done.trace[k] for k in ("loss_first", "loss_best", "steps", "zero_gradient") if k in done.trace}
+    return {k: done.trace[k] for k in CLIMB if k in done.trace}

@@ -51,7 +51,8 @@ class PGD(Attack):
     since it attacks from every start what the first would have decided.)
 
     `trace`: loss_first, loss_best [N], steps [N] until success (−1: none), zero_gradient [N] (no attacked value had a
-    gradient at the first step).
+    gradient at the first step); promised [N]: how much the first step from the sample itself should raise the loss,
+    by its gradient there; kept [N]: how much it did.
 
     steps: of the ascent. restarts: random starts, the first being the sample itself. step: as a share of the radius
     over steps (2.5 reaches the border and can turn around there).
@@ -78,6 +79,7 @@ class PGD(Attack):
             never = torch.full((n,), -1)
             flat = loss_of(logits, logits.argmax(dim=1))
             trace = {"loss_first": flat, "loss_best": flat, "steps": never, "zero_gradient": torch.zeros(n) > 0}
+            trace |= {"promised": torch.zeros_like(flat), "kept": torch.zeros_like(flat)}
             return Attacked(batch, torch.zeros(n, dtype=torch.bool), logits, trace)
         parts = [
             self._some(model, batch.take(range(k, min(k + ROWS, n))) if n > ROWS else batch, moving, seed)
@@ -91,11 +93,14 @@ class PGD(Attack):
         labels = clean.argmax(dim=1)
         first = loss_of(clean, labels)
         state = _State(
+            first=first,
             best={m: batch.inputs[m].clone() for m in moving},
             logits=clean.clone(),
             loss=first.clone(),
             steps=torch.full((len(batch),), -1),
             zero=torch.ones(len(batch), dtype=torch.bool),
+            promised=torch.zeros_like(first),
+            kept=torch.zeros_like(first),
         )
         still = {m: model.encode(m, batch.inputs[m]) for m in model.modalities if m not in moving}
         for start in range(self.restarts):
@@ -103,6 +108,7 @@ class PGD(Attack):
             if len(left):
                 self._ascend(model, batch, moving, still, labels, left, start, seed, state)
         trace = {"loss_first": first, "loss_best": state.loss, "steps": state.steps, "zero_gradient": state.zero}
+        trace |= {"promised": state.promised, "kept": state.kept}
         return Attacked(batch.with_inputs(**state.best), state.steps >= 0, state.logits, trace)
 
     def _ascend(
@@ -131,6 +137,8 @@ class PGD(Attack):
                 logits = model.differentiable({**fixed, **leaves}, present)
             loss = loss_of(logits, labels[sample])
             flipped = logits.argmax(dim=1) != labels[sample]
+            if start == 0 and t == 1:
+                state.kept[sample] = loss.detach() - state.first[sample]
             state.keep(t, sample, x, logits.detach(), loss.detach(), flipped)
             if last:
                 break
@@ -144,6 +152,9 @@ class PGD(Attack):
                 moved = model.modalities[m].project(ahead, origin[m], budget.p, budget.radius)
                 # What a sample does not have cannot be attacked: its neutral value stays as it is.
                 x[m] = where(present[m], moved, origin[m]) if m in present else moved
+                if start == 0 and t == 0:
+                    along = grads[m].double() * (x[m] - leaves[m].detach()).double()
+                    state.promised[sample] += along.flatten(1).sum(dim=1)
             left = ~flipped
             if not bool(left.all()):
                 sample = sample[left]
@@ -168,13 +179,16 @@ class PGD(Attack):
 
 @dataclass
 class _State:
-    """The worst case so far, per sample."""
+    """The worst case so far, per sample; first: the loss of the sample itself."""
 
+    first: Tensor
     best: dict[str, Tensor]
     logits: Tensor
     loss: Tensor
     steps: Tensor
     zero: Tensor
+    promised: Tensor
+    kept: Tensor
 
     def keep(
         self, t: int, sample: Tensor, x: Mapping[str, Tensor], logits: Tensor, loss: Tensor, flipped: Tensor
