@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from fairlearn import metrics as fairlearn
@@ -13,6 +14,7 @@ from muroan.auditing.observe import observe_all
 from muroan.controllability.fairness import group_metrics as gm
 from muroan.controllability.fairness.group_gaps import GroupGaps
 from muroan.data.memory import InMemory
+from muroan.evidence import About, Evidence
 from muroan.finding import Verdict, judge
 
 Y = [1, 1, 0, 0, 1, 1, 0, 0]
@@ -80,7 +82,29 @@ def gaps(seed: int, error_b: float, n: int = 600) -> dict[str, Verdict]:
 
 
 def test_a_planted_gap_is_found_in_accuracy_and_in_calibration():
-    assert gaps(0, error_b=0.45) == {"accuracy_gap": Verdict.FAIL, "calibration_gap": Verdict.FAIL}
+    found = gaps(0, error_b=0.45)
+    assert found["accuracy_gap"] is Verdict.FAIL
+    assert found["calibration_gap"] is Verdict.FAIL
+    assert found["leaning_gap"] is not Verdict.FAIL  # it errs both ways alike
+
+
+def test_an_answer_given_to_one_group_too_readily_is_found_though_groups_are_served_nearly_alike():
+    """One in eight of group b gets “yes” that should not; group a has as many errors, but both ways."""
+    rng = np.random.default_rng(0)
+    n = 2000
+    y, group = np.arange(n) % 2, np.where(np.arange(n) % 4 < 2, "a", "b")
+    wrong = rng.random(n) < np.where(group == "a", 0.125, np.where(y == 0, 0.25, 0.0))
+    given = np.where(wrong, 1 - y, y)
+    rows = pl.DataFrame({
+        "sample": [f"{i:04}" for i in range(n)], "split": "audited", "condition": "clean", "cluster": None,
+        "target": y, "clean_predicted": given, "correct": ~wrong, "confidence": 0.875, "group.sex": group,
+    }, schema_overrides={"cluster": pl.String})  # fmt: skip
+    known = About(("no", "yes"), {"table": "table"}, {"sex": ("a", "b")}, None)
+    found = {f.metric: f for f in GroupGaps().conclude(Evidence(rows, known)).findings if f.judged}
+    assert found["leaning_gap"].estimate.value == pytest.approx(given[group == "b"].mean() - given[group == "a"].mean())
+    assert found["leaning_gap"].estimate.low > 0.05
+    assert found["leaning_gap"].note == "highest: b; lowest: a"
+    assert found["accuracy_gap"].estimate.low < 0.05
 
 
 def test_equal_groups_alarm_no_more_often_than_the_level_says():

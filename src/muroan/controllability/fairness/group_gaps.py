@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,10 +64,11 @@ JOINED = (
 class GroupGaps(Probe):
     """Compares the groups of the data: accuracy, calibration, and how easily each is fooled.
 
-    Every attribute (sex, site, question type) is judged by the largest difference between any two of its
-    values. The largest of several noisy differences is biased upwards, so its interval is simultaneous over all
-    pairs (max-t bootstrap over clusters): groups that are equally well served do not get an interval that
-    excludes zero.
+    Every attribute (sex, site, question type) is judged by the largest difference between any two of its values, in
+    how often it is right, in how sure it is beyond that, and in which answers it leans towards: a model that takes one
+    group's inputs for signs of a disease errs only a little more often there, but always the same way. The largest of
+    several noisy differences is biased upwards, so its interval is simultaneous over all pairs (max-t bootstrap over
+    clusters): groups that are equally well served do not get an interval that excludes zero.
     Robustness gaps join the evidence of the attacks and corruptions in the same audit.
 
     Known trade-offs (accepted): groups are compared one attribute at a time, so what only exists where two
@@ -78,7 +79,8 @@ class GroupGaps(Probe):
     question: ClassVar[str] = "For whom does the model work less well?"
     place: ClassVar[str] = "controllability/fairness"
     source: ClassVar[str] = (
-        "Hardt et al. 2016 (equalised odds); equity-scaled accuracy: Luo et al. 2024 (FairCLIP); survey section 7"
+        "Hardt et al. 2016 (equalised odds); Kim et al. 2019 (multiaccuracy, here of decisions); equity-scaled "
+        "accuracy: Luo et al. 2024 (FairCLIP); survey section 7"
     )
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
@@ -91,6 +93,13 @@ class GroupGaps(Probe):
             name="calibration_gap",
             says="How differently the model over- or underrates itself: the largest difference between groups of "
             "(mean confidence − accuracy). 0: equally well calibrated.",
+            limit=0.05,
+        ),
+        Metric(
+            name="leaning_gap",
+            says="How differently the model leans towards an answer: how much more often it gives the answer to a "
+            "group than it is right there, the largest difference between groups over all answers. 0: no answer is "
+            "given to one group too readily; 1: one group always gets it wrongly, another never.",
             limit=0.05,
         ),
         Metric(
@@ -116,6 +125,13 @@ class GroupGaps(Probe):
         ),
         Metric(name="fooled", says="Share of a group's samples that an attack fooled, or got wrong when corrupted."),
     )
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "controllability.group-accuracy": ("accuracy_gap",),
+        "controllability.group-attackable": ("robustness_gap",),
+        "controllability.bias-one-modality": ("leaning_gap", "accuracy_gap", "calibration_gap"),
+        "controllability.bias-from-fusion": ("accuracy_gap", "calibration_gap"),
+        "monitoring.group-miscalibrated": ("calibration_gap",),
+    }
     joins: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(j.probe for j in JOINED))
 
     fewest: int = 30
@@ -151,6 +167,9 @@ class GroupGaps(Probe):
                     judged.append(self._judged(metric, f"Gap in {title} between groups of {name}", found, name))
             if not any(f.group == name for f in judged):
                 continue
+            leaning = self._leaning(rows, labels, units, evidence, name)
+            if leaning is not None:
+                judged.append(leaning)
             accuracy = by_group(correct, labels, units, level=evidence.about.level)
             overs = by_group(over, labels, units, level=evidence.about.level)
             for value in accuracy:
@@ -196,6 +215,32 @@ class GroupGaps(Probe):
             notes.append(f"No attribute has two groups of at least {self.fewest} samples.")
         return Conclusion(findings=judged + details, charts=charts, notes=notes)
 
+    def _leaning(
+        self, rows: pl.DataFrame, labels: Sequence[str], units: Sequence[str] | None, evidence: Evidence, name: str
+    ) -> Finding | None:
+        """The answer that groups get most differently too often or too rarely.
+
+        Simultaneous over answers too (Bonferroni), since the largest is named; answers that occur fewer than `fewest`
+        times are left out.
+        """
+        given, true = rows["clean_predicted"].to_numpy(), rows["target"].to_numpy()
+        often = [k for k in range(len(evidence.about.classes)) if ((given == k) | (true == k)).sum() >= self.fewest]
+        level = 1 - (1 - evidence.about.level) / max(1, len(often))
+        excess = {k: (given == k) * 1.0 - (true == k) for k in often}
+        gaps = {k: self._gap(values, labels, units, evidence, [], name, level) for k, values in excess.items()}
+        known = {k: gap for k, gap in gaps.items() if gap is not None}
+        if not known:
+            return None
+        where = np.asarray(labels)
+        # Of two answers the one is given too often where the other is too rarely: the former is named.
+        most = max(known, key=lambda k: (round(known[k].estimate.low, 9), excess[k][where == known[k].highest].mean()))
+        gap = known[most]
+        answer = evidence.about.classes[most]
+        method = f"{gap.estimate.method}, simultaneous over {len(often)} answers"
+        honest = gap.estimate.model_copy(update={"level": evidence.about.level, "method": method})
+        title = f"Gap between groups of {name} in how much too often the model says “{answer}”"
+        return self._judged("leaning_gap", title, gap._replace(estimate=honest), name)
+
     def _gap(
         self,
         values: Any,
@@ -204,12 +249,19 @@ class GroupGaps(Probe):
         evidence: Evidence,
         notes: list[str],
         name: str,
+        level: float | None = None,
     ) -> Gap | None:
         known = [v for v in evidence.about.groups[name] if v in set(labels)]
         known += sorted(set(labels) - set(known) - {""})
         totals = group_totals(values, labels, known, units)
         try:
-            found = max_gap(totals, known, level=evidence.about.level, seed=evidence.about.seed, min_count=self.fewest)
+            found = max_gap(
+                totals,
+                known,
+                level=level or evidence.about.level,
+                seed=evidence.about.seed,
+                min_count=self.fewest,
+            )
         except ValueError:  # fewer than two groups large enough
             return None
         if found.left_out:
