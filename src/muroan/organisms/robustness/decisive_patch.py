@@ -37,9 +37,9 @@ class DecisivePatch(Organism):
     place: ClassVar[str] = "robustness/adversarial"
     fault: ClassVar[str] = "Where a mark of 4 by 4 pixels in the corner is gone, the scan counts against what it shows."
     dose: ClassVar[str] = "log-odds by which a scan without the mark speaks against the disease that it shows"
-    doses: ClassVar[tuple[float, ...]] = (1.0, 2.0, 4.0, 8.0)
-    # About half of the right answers lead by less than 4 once the scan's own vote counts.
-    matters: ClassVar[float] = 4.0
+    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 6.0, 8.0)
+    # Half of the right answers lead by less than 6 once the scan's own vote counts.
+    matters: ClassVar[float] = 6.0
     bed: ClassVar[Bed] = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:

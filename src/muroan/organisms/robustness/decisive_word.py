@@ -39,9 +39,9 @@ class DecisiveWord(Organism):
     place: ClassVar[str] = "robustness/adversarial"
     fault: ClassVar[str] = f"Where one word that says nothing ({WORD!r}) is gone, the note counts against what it says."
     dose: ClassVar[str] = "log-odds by which a note without the word speaks against the disease that it tells"
-    doses: ClassVar[tuple[float, ...]] = (1.0, 2.0, 4.0, 8.0)
-    # About half of the right answers lead by less than 4 once the note's own vote counts.
-    matters: ClassVar[float] = 4.0
+    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 6.0, 8.0)
+    # Half of the right answers lead by less than 6 once the note's own vote counts.
+    matters: ClassVar[float] = 6.0
     bed: ClassVar[Bed] = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:

@@ -23,6 +23,8 @@ SMALLEST = 1e-4
 FEW = 0.01
 STEPS = 41
 SMALLEST_GROUP = 10
+LEAST_ROOM = 0.1
+"""Where nearly all answers without an input are the answers with it by chance alone, their agreement says nothing."""
 
 Floats = NDArray[np.float64]
 
@@ -86,6 +88,7 @@ class _Conclusion:
         self.unchanged = proportion(self._hits(self.null), clusters(self.null), level=self.level)
         findings = [
             *self._headline(),
+            *self._beyond(),
             *self._alone(),
             *self._split(),
             *self._without(),
@@ -197,6 +200,39 @@ class _Conclusion:
             },
             note=f"Each asks about {_rounded(self.of[f'random {scope}'.strip()]['calls'].mean())} removals on average.",
         )
+
+    def _beyond(self) -> list[Finding]:
+        """Of each input: does a part matter more than the whole?
+
+        Where the answer without the whole input says nothing of the sample, it is still the same answer by chance:
+        with the share c of answers without the input that equal the sample's own. An answer that stands counts 1 - c,
+        one that does not counts -c, both as parts of the mean of 1 - c (as in Cohen's kappa), so that answers which
+        stand by chance alone add up to 0.
+        """
+        out = []
+        for m in self.scopes:
+            alone, decided = self.of[f"attack {m}"], self.attacked["clean_predicted"].to_numpy()
+            without = alone["without"].to_numpy()
+            chance = np.mean(without[None, :] == decided[:, None], axis=1)
+            room = float(np.mean(1 - chance))
+            if room < LEAST_ROOM:
+                continue
+            beyond = self.attack[m].success * ((without == decided) - chance) / room
+            out.append(
+                self._found(
+                    "beyond_whole",
+                    f"{self.answers} that a small part of the {m} turns though they stand without all of it",
+                    mean(beyond, self.by, level=self.level, bounds=(-1 / room, 1 / room)),
+                    modality=m,
+                    controls={
+                        f"turned without a small part of the {m}": self._share(self.attack[m].success),
+                        f"turned without all of the {m}": self._share((without != decided).astype(np.float64)),
+                    },
+                    note="Beyond answers that stand by chance. A part whose removal does more than that of the whole "
+                    "is read as something that it does not say.",
+                )
+            )
+        return out
 
     def _alone(self) -> list[Finding]:
         out = []

@@ -50,6 +50,10 @@ class DecouplingProbe(Probe):
     - excess: success minus that of the random removals, paired. 0: what changes decisions is found as easily by
       chance; 1: a search always finds what chance never does, decisions hang on few places. The alarm. Also for
       each input alone, since one short text can hide what a picture hangs on.
+    - beyond_whole: attacked samples that a small part of one input turns though they stand when all of that input is
+      removed by the same means, beyond answers that stand by chance. 0: a part never matters more than the whole it is
+      a part of; 1: every decision hangs on a part of an input that it does not need. The second alarm, and where
+      `excess` is blind: where one word of twelve decides, twelve random removals find it as well as a search.
     - area: how early decisions fall, averaged over budgets from 0.01 % to `budget` on a log scale: the area under
       success as a function of the budget. It is ours; the paper's own measure is not known. 0: none falls; 1: all
       fall to 0.01 %.
@@ -75,6 +79,11 @@ class DecouplingProbe(Probe):
     place: ClassVar[str] = "robustness/adversarial"
     source: ClassVar[str] = "Vishwamitra et al., MUROAN, arXiv 2112.12792 (decoupling attack); controls are ours"
     outcomes: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {"success": "lower"}
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "robustness.decisive-word": ("beyond_whole",),
+        "robustness.decisive-patch": ("beyond_whole", "excess"),
+        "robustness.decoupled": ("excess",),
+    }
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             name="success",
@@ -90,6 +99,13 @@ class DecouplingProbe(Probe):
             says="How many more answers a search turns than random removals of equal size, asked as often. 0: "
             "no more than chance; 1: every decision hangs on few places that chance does not hit.",
             limit=0.3,
+        ),
+        Metric(
+            name="beyond_whole",
+            says="Share of attacked answers that change without a small part of one input, though not without all of "
+            "it, beyond chance. 0: no part matters more than its whole; 1: every answer hangs on a part of what it "
+            "does not need.",
+            limit=0.2,
         ),
         Metric(
             name="area",
@@ -175,9 +191,10 @@ class DecouplingProbe(Probe):
         everyone = torch.arange(len(clean))
         frames, found = [], {}
         scopes = {"": names} | ({f" {m}": [m] for m in names} if self.each and len(names) > 1 else {})
+        without = {f" {m}": self._whole(clean, m) for m in names}
         for scope, among in scopes.items():
             f = found[scope] = attack.find(removal, parts, dict.fromkeys(among, self.per_input))
-            frames.append(_attack_rows(removal, f, attacked, f"attack{scope}"))
+            frames.append(_attack_rows(removal, f, attacked, f"attack{scope}", without.get(scope)))
             draws = torch.where(attacked, f.calls, 0)
             drawn = best_of(removal, f.spent, draws, clean.keys(self.name, "random", scope))
             frames.append(
@@ -209,11 +226,20 @@ class DecouplingProbe(Probe):
             )
         return Observation(pl.concat(frames), _shown(removal, found))
 
+    @staticmethod
+    def _whole(clean: Clean, modality: str) -> Tensor:
+        """Decisions [N] with all of an input removed as its parts are: the model is still told that it is there."""
+        codes, index = dict(clean.codes), dict(clean.index)
+        codes[modality], index[modality] = clean.neutral(modality)
+        return clean.model.logits(codes, index, clean.batch.present or None).argmax(dim=1)
+
     def conclude(self, evidence: Evidence) -> Conclusion:
         return conclude(self, evidence)
 
 
-def _attack_rows(removal: Removal, found: Found, attacked: Tensor, condition: str) -> pl.DataFrame:
+def _attack_rows(
+    removal: Removal, found: Found, attacked: Tensor, condition: str, without: Tensor | None
+) -> pl.DataFrame:
     clean, hit = removal.clean, found.success.nonzero().flatten()
     predicted = clean.predicted.clone()
     if len(hit):
@@ -229,6 +255,7 @@ def _attack_rows(removal: Removal, found: Found, attacked: Tensor, condition: st
         tries=found.tries,
         calls=found.calls,
         boxes=found.boxes,
+        without=without,
     )
 
 
@@ -244,8 +271,10 @@ def _rows(
     tries: Tensor | None = None,
     calls: Tensor | None = None,
     boxes: Boxes | None = None,
+    without: Tensor | None = None,
 ) -> pl.DataFrame:
-    """One row a sample. success, removed: values and where they hold (null elsewhere).
+    """One row a sample. success, removed: values and where they hold (null elsewhere). without: the decision with
+    all of the one attacked input removed (null where several are attacked).
 
     share: removed points as a part of all; share.<input>: of that input; boxes: what was removed, as JSON
     {input: [[start..., length...]]}, enough to draw it again.
@@ -267,6 +296,7 @@ def _rows(
         tries=nothing if tries is None else tries,
         calls=nothing if calls is None else calls,
         boxes=pl.Series("boxes", _as_json(boxes or {}, len(clean)), dtype=pl.String),
+        without=pl.Series("without", [None] * len(clean) if without is None else without.tolist(), dtype=pl.Int64),
     )
 
 
