@@ -534,9 +534,48 @@ def test_the_clean_twin_does_not_alarm():
     alarms = 0
     for seed in range(20):
         found = concluded(SMALL, decider(mixed, seed=seed), bed(80, seed=seed), seed=seed)
-        assert {f.metric for f in found if f.limit} == {"least_used", "deletion"}
+        assert {f.metric for f in found if f.limit} - {"outvotes"} == {"least_used", "deletion"}
         alarms += any(f.verdict is Verdict.FAIL for f in found)
     assert alarms <= 1
+
+
+def votes(weights, truths, n=400, seed=0):
+    """Tables that each tell one of three classes, right with the probability `truths`, weighed and added up."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, n)
+    names = [f"t{i}" for i in range(len(truths))]
+    told = [np.where(rng.random(n) < r, y, (y + rng.integers(1, 3, n)) % 3) for r in truths]
+    data = InMemory(
+        {m: torch.eye(3)[torch.from_numpy(t)] for m, t in zip(names, told, strict=True)}, targets=y, classes=CLASSES,
+        modalities={m: Tabular(columns=("x", "y", "z")) for m in names},
+    )  # fmt: skip
+    model = TorchModel(
+        encoders={m: lambda x, w=w: w * x for m, w in zip(names, weights, strict=True)},
+        fusion=lambda codes: sum(codes.values()), head=lambda z: z, classes=CLASSES,
+    )  # fmt: skip
+    return model, Splits(data), told, y
+
+
+def test_an_input_that_outvotes_the_others_alarms_unless_it_knows_better_than_they_do():
+    for weights, truths, verdict in (
+        ((5.0, 1.0, 1.0, 0.9), (0.7, 0.8, 0.8, 0.8), Verdict.FAIL),  # outvotes, and knows less
+        ((5.0, 1.0, 1.0, 0.9), (0.98, 0.6, 0.6, 0.6), None),  # outvotes, and knows more
+        ((1.1, 1.0, 1.0, 0.9), (0.7, 0.8, 0.8, 0.8), Verdict.PASS),  # one voice among others
+    ):
+        model, splits, told, _ = votes(weights, truths)
+        found = next(f for f in concluded(SMALL, model, splits) if f.metric == "outvotes")
+        whole = model.predict(splits.audited.load(range(400)).batch.inputs).argmax(dim=1).numpy()
+        rest = sum(w * np.eye(3)[t] for w, t in zip(weights[1:], told[1:], strict=True)).argmax(axis=1)
+        apart = told[0] != rest
+        assert found.estimate.value == pytest.approx((whole == told[0])[apart].mean())
+        assert found.estimate.n == apart.sum()
+        assert (found.estimate.value == 1.0) == (weights[0] == 5.0)
+        assert (found.verdict if found.judged else None) is verdict
+
+
+def test_inputs_that_never_disagree_outvote_nobody():
+    model, splits, *_ = votes((5.0, 1.0), (1.0, 1.0))
+    assert not [f for f in concluded(SMALL, model, splits) if f.metric == "outvotes"]
 
 
 def test_additive_and_product_models_are_told_apart():

@@ -48,6 +48,10 @@ class AttributionProbe(Probe):
         mass         the same for each modality, beside what removing it does to decisions and accuracy.
         interaction  |what no modality adds alone| over that plus what each adds alone. 0: the model adds its
                      modalities up; 1: no modality says anything by itself.
+        outvotes     where the most used modality alone decides otherwise than all others together: how often the model
+                     follows it. 1: the others are never heard (unimodal collapse), though they may be read and get
+                     their share of attribution. Held against the model only where the others are right more often
+                     there than that modality: with two inputs one of them may deserve the last word.
         agreement    where removing one modality changes the decision and removing another does not: how often the
                      former has the larger attribution. 0.5 is chance. (Not so by construction: attributions are
                      about a score, this is about the decision.)
@@ -79,6 +83,12 @@ class AttributionProbe(Probe):
             says="Share of the model's reasons that come from its least used input; 0: the input is ignored",
             better="higher",
             limit=0.02,
+        ),
+        Metric(
+            name="outvotes",
+            says="How often the most used input gets its way against all others together, judged where those are "
+            "right more often than it is; 0: never, 1: always, the others are not heard",
+            limit=0.9,
         ),
         Metric(
             name="interaction",
@@ -118,6 +128,12 @@ class AttributionProbe(Probe):
             better="higher",
         ),
     )
+
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "controllability.unfounded-explanation": ("least_used",),
+        "robustness.ignored-modality": ("least_used",),
+        "robustness.collapse": ("outvotes",),
+    }
 
     limit: int | None = 1000
     parts_share: float = 0.2
@@ -251,8 +267,10 @@ def _modality_rows(clean: Clean, found: Worths, chosen: Tensor) -> pl.DataFrame:
     for prefix, values in (("shapley", found.shapley()), ("alone", found.alone())):
         columns |= {f"{prefix}.{m}": v for m, v in values.items()}
     columns |= {f"pair.{a}+{b}": v for (a, b), v in found.pairs().items()}
-    for m in found.modalities:
+    for i, m in enumerate(found.modalities):
         decision = found.without(m)
+        columns[f"alone_decides.{m}"] = found.decision[:, 1 << i]
+        columns[f"others_decide.{m}"] = decision
         columns[f"changes.{m}"] = decision != clean.predicted
         columns[f"correct_without.{m}"] = decision == clean.batch.targets
     return clean.rows(MODALITIES, **columns)

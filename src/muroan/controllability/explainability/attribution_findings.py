@@ -14,6 +14,7 @@ from muroan.controllability.explainability.contributions import (
     interaction,
     least_used,
     mass,
+    outvotes,
     pair_interaction,
 )
 from muroan.estimate import Estimate, mean, paired_difference, proportion
@@ -90,6 +91,7 @@ def _by_modality(how: Settings, rows: pl.DataFrame, names: list[str], level: flo
             "Share of the contributions that no input makes alone",
             interaction(rows, names, level),
         ),
+        *_outvoting(how, rows, names, level),
     ]
     agreed = agreement(rows, names, level)
     if agreed is not None:
@@ -127,6 +129,33 @@ def _by_modality(how: Settings, rows: pl.DataFrame, names: list[str], level: flo
             for a, b in combinations(names, 2)
         ]
     return findings
+
+
+def _outvoting(how: Settings, rows: pl.DataFrame, names: list[str], level: float) -> list[Finding]:
+    """Whether the most used input has the last word, judged where it does not deserve it."""
+    most = max(names, key=lambda m: (mass(rows, names, m, level).value, m))
+    found = outvotes(rows, names, most, level)
+    if found is None:
+        return []
+    followed, right, contradicted = found
+    earned = right.value >= contradicted.value
+    return [
+        _finding(
+            how,
+            "outvotes",
+            f"Where its most used input ({most}) and all others together disagree: how often the model follows it",
+            followed,
+            judged=not earned,
+            note=f"They disagree on {followed.n} of {len(rows)} samples. "
+            + (
+                "There the input is right at least as often as the others, so following it is not held against the "
+                "model."
+                if earned
+                else "There the others are right more often."
+            ),
+            controls={"where they disagree, it is right": right, "where they disagree, the others are": contradicted},
+        )
+    ]
 
 
 def _by_group(

@@ -66,6 +66,24 @@ def least_used(rows: pl.DataFrame, names: list[str], level: float = 0.95) -> tup
     return least, shares[least]
 
 
+def outvotes(
+    rows: pl.DataFrame, names: list[str], modality: str, level: float = 0.95
+) -> tuple[Estimate, Estimate, Estimate] | None:
+    """Samples on which a modality alone decides otherwise than all the others together: how often the model follows
+    it, how often it is right, how often the others are. None where there are none.
+    """
+    some = rows.filter(pl.col(f"alone_decides.{modality}") != pl.col(f"others_decide.{modality}"))
+    if some.is_empty():
+        return None
+    alone, others = some[f"alone_decides.{modality}"], some[f"others_decide.{modality}"]
+    dependent = clusters(some)
+    followed, right, contradicted = (
+        proportion((a == b).to_numpy(), dependent, level=level)
+        for a, b in ((alone, some["clean_predicted"]), (alone, some["target"]), (others, some["target"]))
+    )
+    return followed, right, contradicted
+
+
 def interaction(rows: pl.DataFrame, names: list[str], level: float = 0.95) -> Estimate:
     """|What no modality adds alone| over that plus what each adds alone."""
     together = rows["interaction"].abs().to_numpy()
