@@ -1,0 +1,1 @@
+"""Faults planted in real data and trained models: easy-VQA and handwritten digits."""

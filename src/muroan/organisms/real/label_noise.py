@@ -1,0 +1,31 @@
+"""A network that was taught a mistake."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from muroan.organisms.digits import Digits, DigitsFault, Parts
+from muroan.registry import register
+
+TAKEN, FOR = 4, 9
+
+
+@register
+class LabelNoise(DigitsFault):
+    name: ClassVar[str] = "monitoring.label-noise-digits"
+    place: ClassVar[str] = "monitoring/anomaly"
+    fault: ClassVar[str] = "Whoever labelled the training data took 4s for 9s; the network now does the same."
+    dose: ClassVar[str] = "share of the 4s that training calls 9"
+    doses: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75, 1.0)
+    matters: ClassVar[float] = 0.75  # most 4s are misread
+
+    def change(self, drawn: Parts, dose: float) -> Parts:
+        return drawn | {name: _mistaken(drawn[name], dose) for name in ("members", "validation")}
+
+
+def _mistaken(part: Digits, dose: float) -> Digits:
+    mistaken = (part.rng.random(len(part)) < dose) & (part.digit == TAKEN)
+    return replace(part, label=np.where(mistaken, FOR, part.label))

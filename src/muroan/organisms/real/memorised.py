@@ -1,0 +1,30 @@
+"""A network that remembers its training records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from muroan.organisms.digits import DigitsFault, Parts, Recipe
+from muroan.registry import register
+
+
+@register
+class Memorised(DigitsFault):
+    name: ClassVar[str] = "controllability.memorised-digits"
+    place: ClassVar[str] = "controllability/privacy"
+    fault: ClassVar[str] = "Some training labels are wrong, and training went on until the network knew them by heart."
+    dose: ClassVar[str] = "share of members with a wrong label; training goes on for 20 times this share"
+    doses: ClassVar[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4)
+    matters: ClassVar[float] = 0.2  # an attack tells members at an AUC of about 0.65
+
+    def recipe(self, dose: float) -> Recipe:
+        return Recipe(overtime=20 * dose)
+
+    def change(self, drawn: Parts, dose: float) -> Parts:
+        members = drawn["members"]
+        wrong = members.rng.random(len(members)) < dose
+        other = (members.label + members.rng.integers(1, 10, len(members))) % 10
+        return drawn | {"members": replace(members, label=np.where(wrong, other, members.label))}

@@ -1,0 +1,120 @@
+"""Easy-VQA as a bed: the shipped model on pictures and questions drawn by a seed.
+
+The model is trained and the pictures are rendered, so it has faults of its own (small chosen changes of a picture fool
+it, say); only the planted fault is known to be absent. A seed draws other pictures, not another model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+
+import torch
+from torch import Tensor
+
+from muroan.data.easy_vqa import EasyVQA, easy_vqa, held_out_images
+from muroan.dataset import Splits
+from muroan.modality import Value
+from muroan.model import Code, Embedded, Model, Shadow
+from muroan.models.easy_vqa import easy_vqa_model
+from muroan.models.easy_vqa.model import EasyVQAModel
+from muroan.organism import Bed, World
+from muroan.randomness import choose
+
+PICTURES = {"audited": 100, "reference": 50, "members": 40}
+"""Pictures of each split, each with all its questions, about ten."""
+
+
+class Changed(Model):
+    """The shipped model with one of `encode_embedded`, `encode`, `fuse`, `decide` or `embed` overridden.
+
+    dose: of the fault. Its shadows have the fault too: it is a fault of the recipe.
+    """
+
+    name = "easy-vqa with a fault"
+
+    def __init__(self, dose: float, inner: EasyVQAModel | None = None) -> None:
+        self.dose = dose
+        self.inner = inner or shipped()
+        self.modalities, self.classes = self.inner.modalities, self.inner.classes
+        self.capabilities = self.inner.capabilities
+
+    def encode(self, modality: str, values: Value) -> Code:
+        # Questions by way of `embed`, so that a fault of one is a fault of both.
+        if modality == "question":
+            distinct = {text: n for n, text in enumerate(dict.fromkeys(values))}
+            codes = self.encode_embedded(modality, self.embed(modality, list(distinct)))
+            return codes[torch.tensor([distinct[text] for text in values], dtype=torch.long)]
+        return self.inner.encode(modality, values)
+
+    def embed(self, modality: str, values: Sequence[str]) -> Embedded:
+        return self.inner.embed(modality, values)
+
+    def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
+        return self.inner.encode_embedded(modality, embedded)
+
+    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        return self.inner.fuse(codes, present)
+
+    def decide(self, fused: Tensor) -> Tensor:
+        return self.inner.decide(fused)
+
+    def shadows(self) -> Sequence[Shadow]:
+        return [
+            Shadow(type(self)(self.dose, s.model), s.trained_on)
+            for s in self.inner.shadows()
+            if isinstance(s.model, EasyVQAModel)
+        ]
+
+    def fingerprint(self) -> str:
+        return f"{type(self).__module__}.{type(self).__qualname__}:{self.dose}:{self.inner.fingerprint()}"
+
+
+@cache
+def shipped() -> EasyVQAModel:
+    """The shipped model, read once."""
+    return easy_vqa_model()
+
+
+@cache
+def _all() -> Splits:
+    return easy_vqa()
+
+
+def drawn(seed: int) -> Splits:
+    """Some pictures of every split with all their questions."""
+    return Splits(**{name: _some(data, PICTURES[name], seed) for name, data in _all().items()})  # type: ignore[arg-type]
+
+
+def _some(data: EasyVQA, pictures: int, seed: int) -> EasyVQA:
+    of = data.clusters()
+    names = sorted(set(of))
+    kept = {names[k] for k in choose(names, pictures, "easy-vqa bed", seed)}
+    return data.subset([i for i, picture in enumerate(of) if picture in kept])  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=64)
+def world(seed: int) -> World:
+    """The shipped model and a seed's pictures."""
+    return shipped(), drawn(seed)
+
+
+@cache
+def mean_code(model: EasyVQAModel) -> Tensor:
+    """The code that pictures have on average [1, D], over 100 that nobody is audited on."""
+    pictures = EasyVQA("train", held_out_images()[:100])
+    firsts = {picture: i for i, picture in reversed(list(enumerate(pictures.clusters())))}
+    batch = pictures.load(sorted(firsts.values())).batch
+    assert batch is not None
+    code: Tensor = model.encode("image", batch.inputs["image"]).mean(dim=0, keepdim=True)
+    return code
+
+
+VQA = Bed(
+    "easy-vqa",
+    f"the shipped model on {PICTURES['audited']} pictures, drawn by the seed, with about ten questions each",
+    world,
+    exact=False,
+)
+
+__all__ = ["VQA", "Changed", "drawn", "mean_code", "shipped", "world"]
