@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from muroan.auditing.observe import observe_all
 from muroan.controllability.privacy.likelihood_ratio import lira, logit_confidence
 from muroan.controllability.privacy.membership import Membership
 from muroan.data.memory import InMemory
+from muroan.evidence import About, Evidence
 from muroan.finding import judge
 from muroan.model import Shadow
 
@@ -160,6 +162,34 @@ def test_shadows_sharpen_the_attack():
     assert "likelihood-ratio" in findings[0].title
     assert areas["AUC of the likelihood-ratio attack"] > areas["AUC of the loss attack"] - 0.02
     assert areas["AUC of the likelihood-ratio attack"] > 0.6
+
+
+def test_few_records_known_by_heart_are_found_though_the_average_hardly_shows_it():
+    """One member in ten is given a confidence that nobody else has."""
+    rng = np.random.default_rng(0)
+    n, known = 1000, 100
+    phi = {"members": rng.normal(0, 1, n) + np.where(np.arange(n) < known, 9.0, 0.0), "audited": rng.normal(0, 1, n)}
+    frames = [
+        pl.DataFrame({
+            "sample": [f"{split}-{i:04}" for i in range(n)], "split": split, "condition": condition, "cluster": None,
+            "phi": values if condition == "clean" else rng.normal(0, 1, n), "shadow_phi": [[]] * n,
+            "shadow_in": [[]] * n, "blind": rng.normal(0, 1, (n, 4)).tolist(),
+        }, schema_overrides={
+            "cluster": pl.String, "shadow_phi": pl.List(pl.Float32), "shadow_in": pl.List(pl.Boolean),
+        })
+        for split, values in phi.items() for condition in ("clean", "without note")
+    ]  # fmt: skip
+    about = About(("no", "yes"), {"note": "text", "table": "table"}, {}, None)
+    probe = Membership()
+    found = probe.conclude(Evidence(pl.concat(frames), about)).findings
+    judged = judge(Gate().apply(found, {f"{probe.name}/{m.name}": m for m in probe.metrics}))
+    few = next(f for f in judged if f.metric == "given_away")
+    assert judged[0].verdict is not Verdict.FAIL
+    assert few.verdict is Verdict.FAIL
+    assert few.estimate.value == pytest.approx(known / n, abs=0.03)
+    without = next(f for f in found if f.metric == "tpr_at_low_fpr" and f.condition == "without note")
+    assert without.estimate.value < 0.04
+    assert f"{without.estimate.value:.1%} (without note)" in few.note
 
 
 def test_threshold_is_fitted_on_other_samples_than_it_is_scored_on():

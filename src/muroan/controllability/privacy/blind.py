@@ -48,12 +48,12 @@ def _of_tensor(value: Tensor) -> Tensor:
 
 
 def _of_text(texts: Sequence[str]) -> Tensor:
-    out = torch.zeros(len(texts), WIDTH)
-    for row, text in enumerate(texts):
-        words = re.findall(r"\w+", text.lower())
-        for gram in [*words, *pairwise(words)]:
-            out[row, zlib.crc32(repr(gram).encode()) % WIDTH] += 1
-    return out
+    split = [re.findall(r"\w+", text.lower()) for text in texts]
+    grams = [[*words, *pairwise(words)] for words in split]
+    place = {g: zlib.crc32(repr(g).encode()) % WIDTH for row in grams for g in row}
+    at = [row * WIDTH + place[g] for row, found in enumerate(grams) for g in found]
+    counts = np.bincount(np.array(at, dtype=np.int64), minlength=len(texts) * WIDTH)
+    return torch.from_numpy(counts.reshape(len(texts), WIDTH)).float()
 
 
 def blind_scores(

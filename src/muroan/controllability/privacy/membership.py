@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from muroan.clean import Clean
 from muroan.controllability.privacy.blind import blind_scores, features
 from muroan.controllability.privacy.likelihood_ratio import lira, logit_confidence
-from muroan.estimate import Estimate, auc, auc_difference, proportion
+from muroan.estimate import Estimate, auc, auc_difference, paired_difference, proportion
 from muroan.evidence import AUDITED, MEMBERS, Evidence, clusters
 from muroan.finding import Bar, BarChart, Chart, Conclusion, Finding, Line, LineChart, Metric
 from muroan.meter import Metered
@@ -29,6 +29,39 @@ _shadows: WeakKeyDictionary[Model, list[Shadow]] = WeakKeyDictionary()
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class _Low:
+    """A threshold for few false positives, fitted on some of the non-members [M] and scored on the others.
+
+    fitted bool [M]; the units are what samples are dependent by (members, and those of the others that are scored).
+    """
+
+    fitted: NDArray[np.bool_]
+    false_positives: float
+    member_units: list[str] | None
+    held_units: list[str] | None
+
+    @staticmethod
+    def of(
+        members: pl.DataFrame, others: pl.DataFrame, false_positives: float, evidence: Evidence, purpose: str
+    ) -> _Low | None:
+        """None where there are too few non-members for the rate."""
+        units = clusters(others)
+        names = units or others["sample"].to_list()
+        half = uniform(sample_keys(names, evidence.about.seed, purpose, "threshold"))[...] < 0.5
+        if half.sum() < 1 / false_positives or half.all():
+            return None
+        held = [u for u, h in zip(names, half, strict=True) if not h] if units else None
+        return _Low(half, false_positives, clusters(members), held)
+
+    def hits(self, members: Floats, others: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which members, and which of the others held back, score above the threshold."""
+        fitted = others[self.fitted]
+        # The k-th largest of n is exceeded by a new one with probability k / (n + 1), as in conformal prediction.
+        threshold = np.sort(fitted)[::-1][int((len(fitted) + 1) * self.false_positives + 1e-9) - 1]
+        return members > threshold, others[~self.fitted] > threshold
+
+
 @register
 @dataclass(frozen=True, kw_only=True)
 class Membership(Probe):
@@ -41,8 +74,10 @@ class Membership(Probe):
     cross-validated classifier of the bare inputs that never asks the model: only what an attack gains over it is
     evidence of membership, the rest says that the two sets differ.
 
-    The decisive attack is fixed beforehand: the likelihood ratio where there are shadows, else the loss. The threshold
-    at a low false-positive rate is fitted on one half of the non-members and scored on the other.
+    The decisive attack is fixed beforehand: the likelihood ratio where there are shadows, else the loss. It is judged
+    twice. On average (AUC): a little for everybody. And where it is certain (Carlini et al. 2022, section II): a model
+    that knows one patient in ten by heart moves the AUC by five points, and yet gives those patients away entirely. The
+    threshold for few false positives is fitted on one half of the non-members and scored on the other.
 
     Known trade-offs (accepted): samples of the data audited count as non-members, which only holds if none of them was
     trained on; a few shadows underestimate what an attacker with hundreds could do.
@@ -61,6 +96,12 @@ class Membership(Probe):
             "the model. 0: no evidence of membership leaking; 0.5: members are given away entirely.",
             limit=0.05,
         ),
+        Metric(
+            name="given_away",
+            says="Share of members that the attack gives away at a false-positive rate of 1 %, beyond those that a "
+            "classifier gives away that never asks the model. 0: nobody is remembered; 1: everybody is.",
+            limit=0.03,
+        ),
         Metric(name="auc", says="How well an attack orders members before others. 0.5: guessing; 1: perfectly."),
         Metric(
             name="blind_auc",
@@ -73,6 +114,10 @@ class Membership(Probe):
         ),
         Metric(name="fpr", says="False-positive rate that the threshold really had on samples it was not fitted on."),
     )
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "controllability.memorised-records": ("given_away", "gain_over_blind"),
+        "controllability.memorised-detail": ("given_away", "gain_over_blind"),
+    }
     splits: ClassVar[tuple[str, ...]] = (AUDITED, MEMBERS)
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES})
 
@@ -145,12 +190,14 @@ class Membership(Probe):
                 note=f"blind baseline: {name}, 5-fold cross-validated by cluster; an AUC below 0.5 counts as 0.5",
             )
         ]
+        low = _Low.of(members, others, self.false_positives, evidence, self.name)
+        if low is not None:
+            findings += self._few(low, attacks[decisive], (blind_in, blind_out), decisive, evidence)
         findings += [
             self._detail("auc", f"AUC of the {title} attack", area, controls=chance) for title, area in areas.items()
         ]
         findings.append(self._detail("blind_auc", f"AUC of the blind baseline ({name})", blind))
-        findings += self._low(attacks[decisive], members, others, evidence, decisive)
-        removed = self._per_modality(evidence, units, level)
+        removed = self._per_modality(evidence, units, low)
         findings += removed
         findings += self._per_group(attacks[decisive], members, others, evidence)
         charts: list[Chart] = [
@@ -158,7 +205,11 @@ class Membership(Probe):
                 title="Telling members from others",
                 y_label="AUC",
                 bars=[Bar(label=t, estimate=e) for t, e in areas.items()]
-                + [Bar(label=f"loss, {f.condition}", estimate=f.estimate) for f in removed if f.estimate]
+                + [
+                    Bar(label=f"loss, {f.condition}", estimate=f.estimate)
+                    for f in removed
+                    if f.metric == "auc" and f.estimate
+                ]
                 + [Bar(label="blind", estimate=blind, control=True)],
                 y_range=(0, 1),
                 limit=0.5,
@@ -178,42 +229,53 @@ class Membership(Probe):
             out["likelihood-ratio"] = score[: len(members)], score[len(members) :]
         return out
 
-    def _low(
+    def _few(
         self,
+        low: _Low,
         scores: tuple[Floats, Floats],
-        members: pl.DataFrame,
-        others: pl.DataFrame,
-        evidence: Evidence,
+        blind: tuple[Floats, Floats],
         attack: str,
+        evidence: Evidence,
     ) -> list[Finding]:
-        """True positives at a low false-positive rate, the threshold fitted where it is not scored."""
-        units = clusters(others)
-        names = units or others["sample"].to_list()
-        half = uniform(sample_keys(names, evidence.about.seed, self.name, "threshold"))[...] < 0.5
-        fitted, held = scores[1][half], scores[1][~half]
-        if len(fitted) < 1 / self.false_positives or len(held) == 0:
-            return []
-        # The k-th largest of n is exceeded by a new one with probability k / (n + 1), as in conformal prediction.
-        threshold = np.sort(fitted)[::-1][int((len(fitted) + 1) * self.false_positives + 1e-9) - 1]
-        there = [u for u, h in zip(names, half, strict=True) if not h] if units else None
+        """Who is given away for certain: what an average over all members cannot show."""
         level = evidence.about.level
-        fpr = proportion(held > threshold, there, level=level)
-        tpr = proportion(scores[0] > threshold, clusters(members), level=level)
+        hits, alarms = low.hits(*scores)
+        by_chance, _ = low.hits(*blind)
         what = f"at a threshold for {self.false_positives:.0%} false positives, {attack} attack"
+        tpr = proportion(hits, low.member_units, level=level)
+        fpr = proportion(alarms, low.held_units, level=level)
+        left = {c.removeprefix("without "): low.hits(*_phi(evidence, c))[0].mean() for c in _removed(evidence)}
+        note = f"With one input removed the loss attack gives away: {_listed(left)}." if left else ""
         return [
+            Finding(
+                probe=self.name,
+                metric="given_away",
+                title=f"Members that the {attack} attack gives away, beyond those that show without asking the model",
+                estimate=paired_difference(hits, by_chance, low.member_units, level=level),
+                controls={
+                    f"{attack} attack": tpr,
+                    "blind baseline": proportion(by_chance, low.member_units, level=level),
+                    "false positives": fpr,
+                },
+                note=note,
+            ),
             self._detail("tpr_at_low_fpr", f"Members given away {what}", tpr, controls={"false positives": fpr}),
             self._detail("fpr", f"False positives {what}", fpr),
         ]
 
-    def _per_modality(self, evidence: Evidence, units: Any, level: float) -> list[Finding]:
+    def _per_modality(self, evidence: Evidence, units: Any, low: _Low | None) -> list[Finding]:
+        """The loss attack with each input removed: where what it gains falls away, that input gives members away."""
+        level = evidence.about.level
         out = []
-        for condition in evidence.conditions():
-            if condition == CLEAN:
-                continue
-            a, b = evidence.of(MEMBERS, condition)["phi"], evidence.of(AUDITED, condition)["phi"]
-            area = auc(a.to_numpy(), b.to_numpy(), *units, level=level)
-            title = f"AUC of the loss attack {condition}"
-            out.append(self._detail("auc", title, area).model_copy(update={"condition": condition}))
+        for condition in _removed(evidence):
+            scores = _phi(evidence, condition)
+            about = {"condition": condition}
+            found = self._detail("auc", f"AUC of the loss attack {condition}", auc(*scores, *units, level=level))
+            out.append(found.model_copy(update=about))
+            if low is not None:
+                tpr = proportion(low.hits(*scores)[0], low.member_units, level=level)
+                title = f"Members given away {condition}, loss attack, {self.false_positives:.0%} false positives"
+                out.append(self._detail("tpr_at_low_fpr", title, tpr).model_copy(update=about))
         return out
 
     def _per_group(
@@ -271,6 +333,21 @@ def _gain(attack: tuple[Floats, Floats], blind: tuple[Floats, Floats], units: An
         moved = {k: getattr(alone, k) - 0.5 for k in ("value", "low", "high")}
         return alone.model_copy(update={**moved, "method": f"{alone.method}, minus 0.5"})
     return auc_difference(*attack, *blind, *units, level=level)
+
+
+def _removed(evidence: Evidence) -> list[str]:
+    """The conditions under which an input was removed."""
+    return [c for c in evidence.conditions() if c != CLEAN]
+
+
+def _phi(evidence: Evidence, condition: str) -> tuple[Floats, Floats]:
+    """φ of members and of others under a condition."""
+    members, others = evidence.of(MEMBERS, condition)["phi"], evidence.of(AUDITED, condition)["phi"]
+    return members.to_numpy(), others.to_numpy()
+
+
+def _listed(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{share:.1%} (without {name})" for name, share in shares.items())
 
 
 def _arrays(name: str, values: NDArray[Any]) -> pl.Series:
