@@ -117,6 +117,7 @@ def run(
         if missing:
             todo.append(Ask(a.world, a.dose, a.seed, missing))
     with progress("self test", len(todo), show=show) as advance, open(out / TRIALS, "a", encoding="utf-8") as file:
+        file.write("\n")  # what a kill cut off ends here and is not read
         for some in _results(todo, workers or len(os.sched_getaffinity(0)), seconds):
             for record in some:
                 file.write(json.dumps(record.model_dump(mode="json")) + "\n")
