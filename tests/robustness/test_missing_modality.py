@@ -128,9 +128,11 @@ def overconfident(x: dict[str, Tensor]) -> Tensor:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_model_that_goes_wrong_with_confidence_alarms(seed: int) -> None:
     _, _, judged = concluded(model(overconfident), views(120, seed=seed))
-    (headline,) = [f for f in judged if f.metric == "silent_loss" and f.modality is None]
+    (headline,) = [f for f in judged if f.metric == "hidden_loss" and f.modality is None]
     assert headline.verdict is Verdict.FAIL
     assert "without the left" in headline.title
+    assert value(judged, "hidden_loss", "right") <= 0.0
+    assert value(judged, "silent_loss") > 0.5
     assert value(judged, "silent_loss", "right") == 0.0
 
 

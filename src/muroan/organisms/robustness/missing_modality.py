@@ -31,9 +31,9 @@ class MissingModality(Organism):
     place: ClassVar[str] = "robustness/distribution_shift"
     fault: ClassVar[str] = f"An input that is missing is read as if it told {DISEASES[0]}."
     dose: ClassVar[str] = "what a missing input votes, as a multiple of what a real one is worth"
-    doses: ClassVar[tuple[float, ...]] = (0.5, 1.0, 2.0, 4.0)
-    # At 1 a missing input is taken for a real one that tells a disease.
-    matters: ClassVar[float] = 1.0
+    doses: ClassVar[tuple[float, ...]] = (0.1, 0.2, 0.5, 1.0)
+    # At 0.5 the missing inputs outvote the only one that is left.
+    matters: ClassVar[float] = 0.5
     bed: ClassVar[Bed] = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:

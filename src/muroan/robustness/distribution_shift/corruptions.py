@@ -114,6 +114,7 @@ class Corruptions(Probe):
         ),
     )
     outcomes: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {"correct": "higher"}
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {"robustness.one-corruption": ("worst_corruption",)}
 
     limit: int | None = 300
     severities: tuple[int, ...] = SEVERITIES

@@ -54,22 +54,56 @@ class MissingFindings:
             sums, lambda t: t[:, 1:] / t[:, :1], largest=largest, bounds=(0, 1), level=self.level, seed=self.seed
         )
 
-    def _worst_excess(self, above: Floats, columns: Sequence[Floats]) -> tuple[Estimate, int]:
-        """The largest of mean(above) − mean(column), and which column it is."""
+    def _worst_excess(self, above: Floats, columns: Sequence[Floats], most: float = 1.0) -> tuple[Estimate, int]:
+        """The largest of mean(above) − mean(column), which is at most `most`, and which column it is."""
         k = len(columns)
         table = np.column_stack([np.ones(len(above)), above, *columns])
         sums = totals(table, self.grid.by, [[1, 1] + [0] * k, [1, 0] + [1] * k])
         return worst(
-            sums, lambda t: (t[:, 1:2] - t[:, 2:]) / t[:, :1], bounds=(-1, 1), level=self.level, seed=self.seed
+            sums, lambda t: (t[:, 1:2] - t[:, 2:]) / t[:, :1], bounds=(-most, most), level=self.level, seed=self.seed
         )
 
     def findings(self) -> list[Finding]:
         unqualified: list[Finding] = []
         details: list[Finding] = []
-        for part in (self._silent(), self._guessing(), self._accuracies(), self._confidence(), self._curves()):
+        for part in (
+            self._hidden(),
+            self._silent(),
+            self._guessing(),
+            self._accuracies(),
+            self._confidence(),
+            self._curves(),
+        ):
             for f in part:
                 (details if f.modality or f.group or f.condition else unqualified).append(f)
         return [*unqualified, *details, *self._groups()]
+
+    def _hidden(self) -> list[Finding]:
+        """What is lost and does not show: 0 in expectation for whoever is right as often as sure, whatever is missing.
+
+        Both losses are paired with the full input, so a model that is too sure throughout is not blamed here.
+        """
+        grid = self.grid
+        if grid.confidence is None:
+            return []
+        doubt = {s: grid.correct[s] - grid.confidence[s] for s in (grid.names, *grid.kept)}
+        estimate, at = self._worst_excess(doubt[grid.names], [doubt[s] for s in grid.kept], most=2.0)
+        gone = [m for m in grid.names if m not in grid.kept[at]]
+        title = "Accuracy lost without the {} that the confidence does not show"
+        out = [
+            self._found(
+                "hidden_loss",
+                title.format(" and the ".join(gone)),
+                estimate,
+                controls={"accuracy without": self._share(grid.correct[grid.kept[at]])}
+                | {"confidence without": self._mean(grid.confidence[grid.kept[at]])},
+                note="The worst subset, with an interval that holds for all of them at once.",
+            )
+        ]
+        for m in grid.names:
+            hidden = mean(doubt[grid.names] - doubt[grid.without(m)], grid.by, level=self.level, bounds=(-2, 2))
+            out.append(self._found("hidden_loss", title.format(m), hidden, modality=m, judged=False))
+        return out
 
     def _silent(self) -> list[Finding]:
         hits = self.grid.silent()
