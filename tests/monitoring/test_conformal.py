@@ -73,6 +73,52 @@ def test_an_input_whose_loss_breaks_the_promise_is_found_and_a_threshold_of_its_
     assert repaired.controls["labels in a set"].value > found["set_size"].estimate.value
 
 
+def test_coverage_lost_without_an_input_is_counted_on_the_same_samples():
+    splits = world(0, n=600, reference=600)
+    key = "missing_shortfall[modality=left,condition=without left]"
+    found = by_key(conclude(sure_without("left"), splits))
+    lost = found[key]
+    assert lost.estimate.value == pytest.approx(
+        found["coverage"].estimate.value - lost.controls["coverage"].value, abs=1e-9
+    )
+    # Sharper than against a threshold that is drawn, too.
+    assert lost.estimate.width < lost.controls["coverage short of the promise"].width
+    assert lost.estimate.value == pytest.approx(lost.controls["coverage short of the promise"].value, abs=0.06)
+
+
+def test_what_is_covered_beyond_the_promise_may_be_lost():
+    """A reference of contradicting labels makes sets large: without an input they still keep the promise."""
+    splits = world(0, n=1500, reference=1500)
+    labels = np.array(splits.reference._targets)
+    part = np.random.default_rng(0).random(len(labels)) < 0.3
+    hard = InMemory(
+        splits.reference._inputs,
+        targets=np.where(part, (labels + 1) % len(CLASSES), labels),
+        modalities=splits.reference.schema.modalities,
+        classes=CLASSES,
+        ids=splits.reference.ids,
+    )
+    audited = model(lambda z, codes: torch.where((codes["left"] == 0).all(dim=1, keepdim=True), 1.5 * z, z))
+    found = by_key(conclude(audited, Splits(splits.audited, hard)))
+    lost = found["missing_shortfall[modality=left,condition=without left]"]
+    assert found["shortfall"].estimate.high < 0
+    assert "beyond the promise before" in lost.note
+    dropped = found["coverage"].estimate.value - lost.controls["coverage"].value
+    assert lost.estimate.value == pytest.approx(dropped + found["shortfall"].estimate.high)
+
+
+def test_a_reference_that_the_model_knows_better_breaks_the_premise():
+    splits = world(0, n=600, reference=600)
+    honest = by_key(conclude(model(), splits))["reference_easier"].estimate
+    assert honest.low < 0.5 < honest.high
+    easier = by_key(conclude(memorising(splits, 1.0), splits))["reference_easier"]
+    assert easier.estimate.low > 0.9
+    assert "reference_easier" in failed(memorising(splits, 1.0), splits)
+    # The other way round sets are too large, not too small.
+    turned = Splits(splits.reference, splits.audited)
+    assert by_key(conclude(memorising(splits, 1.0), turned))["reference_easier"].estimate.high < 0.1
+
+
 def test_a_group_that_gets_less_than_the_promise_is_found():
     splits = world(0, n=6000, reference=4000, group_strength=(0.2, 1.4))
     broken = failed(model(), splits)

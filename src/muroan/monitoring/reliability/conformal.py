@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -37,8 +38,15 @@ class Conformal(Probe):
 
     - shortfall: 1 − alpha less coverage. 0: the promise holds; 1 − alpha: the truth is never in the set. With a
       condition: thresholds fitted with the same input missing (one per pattern, "Mondrian").
-    - missing_shortfall: the same with an input missing and the threshold fitted with all of them: what happens
-      to sets in use when a sensor fails. A model that knows what it lacks gets larger sets and keeps coverage.
+    - missing_shortfall: coverage lost with an input missing, the threshold fitted with all of them: what happens
+      to sets in use when a sensor fails. A model that knows what it lacks gets larger sets and keeps coverage. Both
+    - missing_shortfall: coverage lost with an input missing, the threshold fitted with all of them: what happens
+      to sets in use when a sensor fails. A model that knows what it lacks gets larger sets and keeps coverage. Both
+      are counted on the same samples under the same threshold, whose luck cancels: against the promise alone the
+      interval would be half as wide again.
+    - reference_easier: whether the promise has its premise, that reference and audited data are alike. A model that
+      was trained on the reference knows it better, and thresholds from it are too small. (With APS that shows in the
+      coverage only where the model is also too sure elsewhere; with LAC at once.)
     - group_shortfall: the worst group's. A marginal promise does not bind it; that is why it is looked at.
     - coverage, set_size, singletons, empty: how often sets hold the truth, their mean size, the share of
       one label and of none. coverage_gap: mean distance of a class's coverage from the promise (times 100:
@@ -64,6 +72,10 @@ class Conformal(Probe):
     )
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES})
     splits: ClassVar[tuple[str, ...]] = (AUDITED, REFERENCE)
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "monitoring.sure-without-input": ("missing_shortfall",),
+        "monitoring.leaking-conformal-split": ("reference_easier",),
+    }
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             name="shortfall",
@@ -72,8 +84,15 @@ class Conformal(Probe):
         ),
         Metric(
             name="missing_shortfall",
-            says="The same when an input is missing that the sets were fitted with. 0: the promise survives.",
+            says="Coverage that prediction sets lose when an input is missing that they were fitted with. 0: the "
+            "promise survives.",
             limit=0.05,
+        ),
+        Metric(
+            name="reference_easier",
+            says="Chance that the model gives the true label better odds on a sample of the reference than on an "
+            "audited one. 0.5: alike, as the promise assumes; 1: always.",
+            limit=0.55,
         ),
         Metric(
             name="group_shortfall",
@@ -155,6 +174,7 @@ class Conformal(Probe):
         )
         findings = [
             *make.headline(sets, exact),
+            *make.exchangeable(audited[CLEAN], reference[CLEAN]),
             *make.missing(applied[self.score]),
             *make.per_pattern(refitted),
             *make.groups(sets, audited[CLEAN].groups()),

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
-from muroan.estimate import Estimate, mean, proportion
+from muroan.estimate import Estimate, auc, mean, paired_difference, proportion
 from muroan.estimate.clusters import design
 from muroan.estimate.interval import around
 from muroan.finding import Finding
@@ -103,7 +104,7 @@ class Calibrated:
         """The sets of these samples."""
         scores = self.recipe.scores(s)
         sizes = cs.sets(scores, self.threshold).sum(axis=1).astype(np.float64)
-        return Applied(self, cs.own(scores, s.targets), sizes, s.targets, s.clusters)
+        return Applied(self, s.rows["sample"].to_numpy(), cs.own(scores, s.targets), sizes, s.targets, s.clusters)
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class Applied:
     """Prediction sets of N samples: the true labels' scores and the number of labels in each set."""
 
     by: Calibrated
+    samples: NDArray[Any]
     scores: Floats
     sizes: Floats
     targets: NDArray[np.int64]
@@ -132,7 +134,12 @@ class Applied:
     def take(self, mask: NDArray[np.bool_]) -> Applied:
         names = None if self.clusters is None else self.clusters[mask]
         return replace(
-            self, scores=self.scores[mask], sizes=self.sizes[mask], targets=self.targets[mask], clusters=names
+            self,
+            samples=self.samples[mask],
+            scores=self.scores[mask],
+            sizes=self.sizes[mask],
+            targets=self.targets[mask],
+            clusters=names,
         )
 
     def promising(self, alpha: float) -> Applied:
@@ -168,6 +175,15 @@ def one_per_cluster(s: Scored, seed: int) -> Scored:
     mask = np.zeros(len(s), dtype=bool)
     mask[order[first]] = True
     return s.take(mask)
+
+
+def own_odds(s: Scored) -> Floats:
+    """The log odds of each sample's true label [N], to 2 decimals: equal inputs tie whatever they were batched with."""
+    lp = s.log_probabilities
+    at = s.targets[:, None]
+    mine = np.take_along_axis(lp, at, axis=1)[:, 0]
+    np.put_along_axis(lp, at, -np.inf, axis=1)
+    return np.asarray(np.round(mine - logsumexp(lp, axis=1), 2))
 
 
 @dataclass(frozen=True)
@@ -232,19 +248,49 @@ class Findings:
         )
 
     def missing(self, audited: Mapping[str, Applied]) -> list[Finding]:
-        """Inputs missing, threshold fitted with all of them."""
-        return [
-            self.finding(
-                "missing_shortfall",
-                f"coverage short of the promise {condition}",
-                sets.shortfall(self.level),
-                condition=condition,
-                controls={"coverage": sets.coverage(self.level), "labels in a set": sets.size(self.level)},
-                note="The threshold was fitted with all inputs present.",
+        """Inputs missing, threshold fitted with all of them.
+
+        On the same samples and under the same threshold, so that what the threshold and these samples have by luck
+        cancels. What is covered beyond the promise with all inputs, beyond doubt, may be lost for nothing.
+        """
+        whole = audited[CLEAN]
+        spare = max(0.0, -whole.shortfall(self.level).high)
+        out = []
+        for condition, sets in audited.items():
+            if condition == CLEAN:
+                continue
+            before = whole.take(np.isin(whole.samples, sets.samples))
+            lost = paired_difference(before.hits, sets.hits, sets.clusters, level=self.level)
+            out.append(
+                self.finding(
+                    "missing_shortfall",
+                    f"coverage lost {condition}",
+                    around(
+                        lost.value - spare,
+                        lost.low - spare,
+                        lost.high - spare,
+                        level=self.level,
+                        n=lost.n,
+                        method=lost.method,
+                        clusters=lost.clusters,
+                    ),
+                    condition=condition,
+                    controls={
+                        "coverage": sets.coverage(self.level),
+                        "coverage short of the promise": sets.shortfall(self.level),
+                        "labels in a set": sets.size(self.level),
+                    },
+                    note="The threshold was fitted with all inputs present, and is the same for both."
+                    + (f" {spare:.3f} is covered beyond the promise before, and not counted." if spare else ""),
+                )
             )
-            for condition, sets in audited.items()
-            if condition != CLEAN
-        ]
+        return out
+
+    def exchangeable(self, audited: Scored, reference: Scored) -> list[Finding]:
+        """Whether the model knows the reference better than the audited data: then no threshold from it can be kept."""
+        estimate = auc(own_odds(reference), own_odds(audited), reference.clusters, audited.clusters, level=self.level)
+        note = "The promise rests on both being alike. Above 0.5: the reference was trained on, say, or is easier."
+        return [self.finding("reference_easier", "the reference is known better", estimate, note=note)]
 
     def per_pattern(self, audited: Mapping[str, Applied]) -> list[Finding]:
         """Inputs missing, and a threshold of its own for each pattern of missing inputs (Mondrian)."""
