@@ -64,6 +64,12 @@ class Calibration(Probe):
     )
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES})
     splits: ClassVar[tuple[str, ...]] = (AUDITED, REFERENCE)
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "monitoring.overconfident": ("overconfidence", "ece_excess"),
+        "monitoring.underconfident": ("ece_excess",),
+        "monitoring.sure-without-input": ("overconfidence_missing",),
+        "monitoring.group-miscalibrated": ("calibration_gap",),
+    }
     outcomes: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {
         "correct": "higher",
         "target_probability": "higher",
