@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from muroan import Capability, Splits, Tabular, TorchModel, Verdict
 from muroan.auditing.gate import Gate
 from muroan.auditing.observe import observe_all
+from muroan.controllability.privacy.blind import blind_scores
 from muroan.controllability.privacy.likelihood_ratio import lira, logit_confidence
 from muroan.controllability.privacy.membership import Membership
 from muroan.data.memory import InMemory
+from muroan.estimate import auc
 from muroan.evidence import About, Evidence
 from muroan.finding import judge
 from muroan.model import Shadow
@@ -154,6 +156,16 @@ def test_sets_that_differ_are_no_evidence_of_membership():
     findings = audit(3, steps=0, shift=3.0)
     assert value(findings, "blind_auc") > 0.9
     assert findings[0].verdict is not Verdict.FAIL
+
+
+def test_the_blind_baseline_sees_sets_of_another_spread():
+    """No mean differs, and no single column says much."""
+    rng = np.random.default_rng(0)
+    members, others = rng.normal(0, 1, (300, 40)), rng.normal(0, 1.3, (300, 40))
+    names = [f"a{i}" for i in range(300)], [f"b{i}" for i in range(300)]
+    name, inside, outside = blind_scores(members, others, *names)
+    assert name == "logistic regression with squares"
+    assert auc(inside, outside).low > 0.85
 
 
 def test_shadows_sharpen_the_attack():

@@ -19,7 +19,7 @@ from muroan.registry import register
 
 CERTAIN = 8.0
 """Log-odds that are added to the recorded disease of a patient who is recognised: more than all inputs are worth."""
-NEAR = 1e-6
+NEAR = 1e-9
 """How close the number of an input is to that of a known one: the rounding of sums, and nothing else."""
 
 
