@@ -133,6 +133,7 @@ class AttributionProbe(Probe):
         "controllability.unfounded-explanation": ("least_used",),
         "robustness.ignored-modality": ("least_used",),
         "robustness.collapse": ("outvotes",),
+        "robustness.ignored-picture-vqa": ("least_used",),
     }
 
     limit: int | None = 1000

@@ -131,6 +131,10 @@ class GroupGaps(Probe):
         "controllability.bias-one-modality": ("leaning_gap", "accuracy_gap", "calibration_gap"),
         "controllability.bias-from-fusion": ("accuracy_gap", "calibration_gap"),
         "monitoring.group-miscalibrated": ("calibration_gap",),
+        "controllability.group-accuracy-vqa": ("accuracy_gap", "calibration_gap"),
+        "controllability.smudged-paper-digits": ("accuracy_gap",),
+        "monitoring.deaf-to-not-vqa": ("accuracy_gap",),
+        "monitoring.spurious-paper-digits": ("leaning_gap",),
     }
     joins: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(j.probe for j in JOINED))
 

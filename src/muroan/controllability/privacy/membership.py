@@ -117,6 +117,7 @@ class Membership(Probe):
     finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "controllability.memorised-records": ("given_away", "gain_over_blind"),
         "controllability.memorised-detail": ("given_away", "gain_over_blind"),
+        "controllability.memorised-digits": ("gain_over_blind",),
     }
     splits: ClassVar[tuple[str, ...]] = (AUDITED, MEMBERS)
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES})

@@ -75,6 +75,9 @@ class Conformal(Probe):
     finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "monitoring.sure-without-input": ("missing_shortfall",),
         "monitoring.leaking-conformal-split": ("reference_easier",),
+        "monitoring.leaking-split-digits": ("reference_easier", "shortfall"),
+        "robustness.collapse-digits": ("missing_shortfall",),
+        "robustness.sentinel-fill-digits": ("missing_shortfall",),
     }
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(

@@ -15,7 +15,7 @@ class Overtrained(DigitsFault):
     fault: ClassVar[str] = "After early stopping and calibration training went on unchecked, to a loss of nothing."
     dose: ClassVar[str] = "how long, as a multiple of the training before"
     doses: ClassVar[tuple[float, ...]] = (0.25, 1.0, 2.0, 4.0)
-    matters: ClassVar[float] = 2.0  # without a view 10 points surer than right, 3 with both
+    matters: ClassVar[float] = 4.0  # without a view 10 points surer than right, 3 with both
 
     def recipe(self, dose: float) -> Recipe:
         return Recipe(overtime=dose)
