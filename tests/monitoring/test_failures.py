@@ -19,7 +19,7 @@ from muroan.evidence import Evidence
 from muroan.finding import Finding, Verdict
 from muroan.meter import Metered
 from muroan.model import BlackBox, TorchModel
-from muroan.monitoring.anomaly.failures import WIDTH, Failures, embedded, words
+from muroan.monitoring.anomaly.failures import WIDTH, Failures, _Scored, embedded, words
 from muroan.monitoring.anomaly.slices import (
     Attributes,
     describe,
@@ -152,7 +152,7 @@ def test_the_interval_keeps_its_level_where_errors_are_random() -> None:
 
 
 def test_what_is_scored_has_no_say_in_what_is_found() -> None:
-    """Wrong answers on the held-out half turned right: the same slice and rule, another gap."""
+    """Wrong answers on the held-out half turned right: the same slice and the same rule for it, another gap."""
     evidence = observed(*fault(0))
     scored = pl.Series(
         held_out(evidence.rows["cluster"].to_list(), (evidence.rows["split"] == "audited").to_numpy(), 0)
@@ -162,11 +162,31 @@ def test_what_is_scored_has_no_say_in_what_is_found() -> None:
         pl.when(scored).then(True).otherwise(pl.col("correct")).alias("correct"),
     )
     before, after = PROBE.conclude(evidence), PROBE.conclude(replace(evidence, rows=right))
-    first, second = one(before.findings, "rule_excess"), one(after.findings, "rule_excess")
-    assert first.title == second.title
+    first, second = one(before.findings, "slice_excess"), one(after.findings, "slice_excess")
     assert first.note == second.note
-    assert one(before.findings, "slice_excess").note == one(after.findings, "slice_excess").note
     assert second.controls["all errors"].value == 0.0
+    for half in (scored.to_numpy(), (evidence.rows["split"] == "audited").to_numpy() & ~scored.to_numpy()):
+        wrong = ~evidence.rows["correct"].to_numpy()
+        one_way, other = (PROBE._fit(evidence.rows, w, ~half, CLASSES) for w in (wrong, wrong & ~half))
+        assert one_way.rule is not None
+        assert other.rule is not None
+        assert (one_way.expected == other.expected).all()
+        assert one_way.rule.text == other.rule.text
+
+
+def test_all_audited_samples_judge_the_rule_each_half_the_one_of_all_others() -> None:
+    evidence = observed(*fault(0))
+    found = one(PROBE.conclude(evidence).findings, "rule_excess")
+    assert found.estimate is not None
+    assert found.estimate.n == 700
+    # A rule that only one half leads to is judged on that half alone.
+    rows, wrong = evidence.rows, ~evidence.rows["correct"].to_numpy()
+    half = held_out(rows["cluster"].to_list(), (rows["split"] == "audited").to_numpy(), 0)
+    fit = PROBE._fit(rows, wrong, ~half, CLASSES)
+    scale = _Scored(rows, wrong, fit.expected, half, np.asarray(rows["cluster"].to_list()), 0.95)
+    alone = PROBE._rule([(half, fit), (~half, replace(fit, rule=None))], scale)[0]
+    assert alone.estimate is not None
+    assert alone.estimate.n == half.sum()
 
 
 def test_details_and_charts_say_the_same() -> None:

@@ -22,6 +22,7 @@ from muroan.meter import Metered
 from muroan.model import Capability
 from muroan.monitoring.anomaly.slices import (
     ALONE,
+    Attributes,
     Flags,
     Floats,
     Rule,
@@ -68,6 +69,8 @@ class Failures(Probe):
        inputs too) under which fitted errors exceed the expected ones most, by Kulldorff's scan statistic.
     6. On the other half, never seen: how many more errors than expected does the model make in the slice, and under
        the rule, than elsewhere? One slice and one rule are tested, so nothing was chosen on the samples that judge it.
+       For the rule the halves then change places (cross-fitting), so that all audited samples judge: each half the
+       rule that all others led to, mostly one and the same. Slices of two searches cannot be matched like that.
 
     Figures: slice_excess and rule_excess, each 0 where confidence accounts for all errors and 1 where every sample in
     it is wrong and sure, and none elsewhere. slice_error_gap and rule_error_gap are the plain gaps in errors, doubted
@@ -182,14 +185,24 @@ class Failures(Probe):
         except ValueError as error:
             return self._nothing(str(error))
         target, predicted = rows["target"].to_numpy(), rows["clean_predicted"].to_numpy()
+        classes, level = evidence.about.classes, evidence.about.level
+        first = self._fit(rows, wrong, fitted, classes)
+        found = self._discover(z, target, predicted, first.expected, fitted, units, evidence)
+        scale = _Scored(rows, wrong, first.expected, scored, None if units is None else names, level)
+        said = [describe(wrong & inside, fitted, first.known, fewest=self.fewest) for inside in found[:SHOWN]]
+        other = (rows["split"] == AUDITED).to_numpy() & fitted
+        halves = [(scored, first)]
+        if other.any():
+            halves.append((other, self._fit(rows, wrong, ~other, classes)))
+        null = self._null(z, target, predicted, first.expected, fitted, units, evidence, scale)
+        findings = [*self._slice(found, said, scale, null), *self._rule(halves, scale)]
+        return self._conclusion(findings, found, said, scale)
+
+    def _fit(self, rows: pl.DataFrame, wrong: Flags, fitted: Flags, classes: Sequence[str]) -> _Fit:
         expected = expected_errors(rows["clean_confidence"].to_numpy(), wrong, fitted)
-        found = self._discover(z, target, predicted, expected, fitted, units, evidence)
-        scale = _Scored(rows, wrong, expected, scored, None if units is None else names, evidence.about.level)
-        known = attributes(rows, evidence.about.classes, fitted, fewest=self.fewest, most_words=WORDS)
-        said = [describe(wrong & inside, fitted, known, fewest=self.fewest) for inside in found[:SHOWN]]
-        rule = failing(wrong, expected, target, fitted, known, fewest=self.fewest)
-        null = self._null(z, target, predicted, expected, fitted, units, evidence, scale)
-        return self._conclusion(found, said, rule, scale, null)
+        known = attributes(rows, classes, fitted, fewest=self.fewest, most_words=WORDS)
+        target = rows["target"].to_numpy()
+        return _Fit(expected, known, failing(wrong, expected, target, fitted, known, fewest=self.fewest))
 
     def _nothing(self, reason: str) -> Conclusion:
         return Conclusion(findings=[self._none("slice_excess", reason), self._none("rule_excess", reason)])
@@ -246,34 +259,38 @@ class Failures(Probe):
         found = self._discover(z, target[order], predicted[order], expected[order], fitted, units, evidence)
         return replace(scale, wrong=scale.wrong[order], expected=expected[order]).excess(found[0]) if found else None
 
-    def _conclusion(
-        self,
-        found: list[Flags],
-        said: list[Rule | None],
-        rule: Rule | None,
-        scale: _Scored,
-        null: Estimate | None,
-    ) -> Conclusion:
-        if found:
-            findings = self._gaps(
-                "slice",
-                "in its worst slice",
-                scale,
-                found[0],
-                {} if null is None else {"errors handed to other samples": null},
-                f"first of {len(found)} slices by the samples that are not scored; {scale.size(found[0])}; "
-                f"{_said(said[0])}",
-            )
-        else:
+    def _slice(
+        self, found: list[Flags], said: list[Rule | None], scale: _Scored, null: Estimate | None
+    ) -> list[Finding]:
+        if not found:
             reason = f"in no slice of at least {self.fewest} fitting samples are errors more than confidence admits"
-            findings = [self._none("slice_excess", reason)]
-        if rule is None:
+            return [self._none("slice_excess", reason)]
+        controls = {} if null is None else {"errors handed to other samples": null}
+        note = (
+            f"first of {len(found)} slices by the samples that are not scored; {scale.size(found[0])}; {_said(said[0])}"
+        )
+        return self._gaps("slice", "in its worst slice", scale, found[0], controls, note)
+
+    def _rule(self, halves: list[tuple[Flags, _Fit]], scale: _Scored) -> list[Finding]:
+        """Each half is judged by the rule, and the expected errors, that all other samples led to."""
+        led = [(half, fit, fit.rule) for half, fit in halves if fit.rule is not None]
+        if not led:
             reason = "under no group, class or word are the fitting samples' errors more than confidence admits"
-            findings.append(self._none("rule_excess", reason))
-        else:
-            findings += self._gaps(
-                "rule", f"where {rule.text}", scale, rule.flags, {}, f"{scale.size(rule.flags)}; {_quality(rule)}"
-            )
+            return [self._none("rule_excess", reason)]
+        inside, scored, expected = np.zeros_like(scale.scored), np.zeros_like(scale.scored), np.zeros(len(scale.wrong))
+        for half, fit, rule in led:
+            inside |= half & rule.flags
+            scored |= half
+            expected[half] = fit.expected[half]
+        rules = {rule.text: rule for _, _, rule in led}
+        where = "where " + ", or on the other half of the samples where ".join(rules)
+        all_ = replace(scale, scored=scored, expected=expected)
+        note = "; ".join([all_.size(inside), *map(_quality, rules.values())])
+        return self._gaps("rule", where, all_, inside, {}, note)
+
+    def _conclusion(
+        self, findings: list[Finding], found: list[Flags], said: list[Rule | None], scale: _Scored
+    ) -> Conclusion:
         bars: list[Bar] = []
         table: list[list[str | float | int | None]] = []
         rest = np.ones(len(scale.wrong), dtype=bool)
@@ -340,6 +357,7 @@ class Failures(Probe):
             f"reference and a random half of the audited {kind}) and scored on the other {scale.scored.sum()} with "
             f"{scale.wrong[scale.scored].sum()} errors. When fitting, errors were more frequent than expected in "
             f"{failing} slices; the {min(failing, SHOWN)} where that is surest are shown, the first is judged.",
+            "The rule is scored on all audited samples: on each half the one that all other samples led to.",
             "Expected errors are those of the model's confidence, recalibrated on the samples that are not scored: "
             "what it doubts is no hidden failure, and that it is too sure everywhere is for calibration to say.",
             "A sample is placed by its code alone, never by its label or prediction, and a rule that is judged never "
@@ -393,6 +411,15 @@ def _quality(rule: Rule) -> str:
 
 def _said(rule: Rule | None) -> str:
     return "nothing that has a name sets its errors apart" if rule is None else f"its errors: {rule.text}"
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What the fitting samples lead to: expected errors of all samples [N], what can be said of them, the rule."""
+
+    expected: Floats
+    known: Attributes
+    rule: Rule | None
 
 
 @dataclass(frozen=True)
