@@ -125,6 +125,9 @@ class Failures(Probe):
         "monitoring.failing-slice": ("rule_excess",),
         "monitoring.interaction-slice": ("rule_excess",),
         "monitoring.label-noise": ("rule_excess",),
+        "monitoring.label-noise-digits": ("rule_excess", "slice_excess"),
+        "monitoring.deaf-to-not-vqa": ("rule_excess",),
+        "monitoring.spurious-paper-digits": ("rule_excess",),
     }
 
     components: int = 20
