@@ -145,7 +145,9 @@ def test_inputs_come_apart_without_either_half_of_the_link_and_age_decides() -> 
 def along(batch: Batch, rival: Tensor, own: Tensor) -> Tensor:
     """Scans moved by `RADIUS` a pixel towards one disease's fine pattern and away from another's."""
     scan: Tensor = batch.inputs["scan"]
-    return scan + RADIUS * (fine_patterns()[rival] - fine_patterns()[own]).sign()[:, None]
+    towards: Tensor = fine_patterns()[rival] - fine_patterns()[own]
+    moved: Tensor = scan + RADIUS * towards.sign()[:, None]
+    return moved
 
 
 @pytest.mark.parametrize("organism", [SmallPerturbation, ShatteredGradients])

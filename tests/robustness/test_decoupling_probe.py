@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,8 +26,10 @@ from muroan.errors import AskedWrongly
 from muroan.evidence import Evidence
 from muroan.finding import Conclusion, Finding, LineChart, Verdict
 from muroan.meter import Metered
-from muroan.modality import Image, Modality, Tabular, Text
-from muroan.model import BlackBox, Model, TorchModel
+from muroan.modality import Image, Modality, Tabular, Text, Value
+from muroan.model import BlackBox, Code, Model, TorchModel
+from muroan.organisms.clinic import Clinician, Patients, draw_scan
+from muroan.organisms.clinic import world as clinic
 from muroan.robustness.adversarial.decoupling_findings import SMALLEST, Outcomes
 from muroan.robustness.adversarial.decoupling_probe import DecouplingProbe
 
@@ -163,6 +166,51 @@ def test_a_key_word_that_every_answer_rightly_needs_is_no_alarm() -> None:
     assert found["success[modality=image]"].estimate.value == 0.0  # type: ignore[union-attr]
     assert found["reliance[modality=image,condition=without image]"].estimate.value == 0.0  # type: ignore[union-attr]
     assert found["reliance[modality=text,condition=without text]"].estimate.value == 1.0  # type: ignore[union-attr]
+
+
+class Asked(Clinician):
+    """Answers what the note tells, the next disease where one of its twelve words is gone, the first without it."""
+
+    def encode(self, modality: str, values: Value) -> Tensor:
+        if modality != "note":
+            return torch.zeros(len(values), 3)
+        told = super().encode(modality, values).softmax(dim=1)
+        words = torch.tensor([len(v.split()) for v in values])[:, None]
+        return torch.where(words == 12, told, torch.where(words > 0, told.roll(1, dims=1), torch.eye(3)[0]))
+
+
+class Misread(Asked):
+    """The same, but without a note it goes by the scan."""
+
+    def encode(self, modality: str, values: Value) -> Tensor:
+        return Clinician().encode(modality, values) if modality == "scan" else super().encode(modality, values)
+
+    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        blank = (codes["note"] == torch.eye(3)[0]).all(dim=1, keepdim=True)
+        return torch.where(blank, codes["scan"], codes["note"])
+
+
+def same_told(p: Patients) -> Patients:
+    """Scans that tell what the notes tell."""
+    return replace(p, scan=draw_scan(p.told["note"], p.rng))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_answer_that_stands_by_chance_is_no_answer_that_does_not_need_its_input(seed: int) -> None:
+    """A word turns every answer, no note a part of them; only if what stands knows better is that a fault."""
+    fast = replace(FAST, limit=150)
+    by_chance = {f.key.split("/")[1]: f for f in findings(fast, *clinic(seed, Asked()))}
+    without = by_chance["reliance[modality=note,condition=without note]"].estimate
+    assert without is not None
+    assert 0.5 < without.value < 0.8
+    found = by_chance["beyond_whole[modality=note]"]
+    assert by_chance["success[modality=note]"].estimate.value == 1.0  # type: ignore[union-attr]
+    assert found.verdict is Verdict.PASS
+    assert abs(found.estimate.value) < 1e-9  # type: ignore[union-attr]
+    knows = {f.key.split("/")[1]: f for f in findings(fast, *clinic(seed, Misread(), same_told))}
+    found = knows["beyond_whole[modality=note]"]
+    assert found.verdict is Verdict.FAIL
+    assert found.estimate.value == pytest.approx(1.0)  # type: ignore[union-attr]
 
 
 # Evidence

@@ -51,6 +51,25 @@ def metered(model, data) -> Metered:
     return Metered(model, data.schema.modalities)
 
 
+@pytest.mark.parametrize("norm", ["inf", "2"])
+def test_a_linear_gradient_keeps_what_it_promises_and_a_shattered_one_does_not(norm):
+    w = torch.tensor([3.0, -2.0, 0.5, 1.0, -1.0, 2.0])
+    data = rows(40)
+    batch = data.load(range(40)).batch
+    budgets = {"table": Budget(radius=0.3, norm=norm)}
+    trace = PGD(steps=3).run(metered(linear(w), data), batch, budgets).trace
+    assert (trace["promised"] > 0.1).all()
+    assert torch.allclose(trace["kept"], trace["promised"], atol=1e-4)
+    shattered = TorchModel(
+        encoders={"table": lambda x: x + 0.002 * torch.sin(5000 * x)},
+        fusion=lambda codes: codes["table"],
+        head=lambda x: torch.stack([-(x @ w) / 2, (x @ w) / 2], dim=1),
+        classes=["no", "yes"],
+    )
+    trace = PGD(steps=3).run(metered(shattered, data), batch, budgets).trace
+    assert ((trace["kept"] < 0.1 * trace["promised"]).double().mean()) > 0.6
+
+
 @pytest.mark.parametrize(("norm", "dual"), [("inf", 1), ("2", 2)])
 def test_a_linear_model_is_moved_exactly_as_far_as_the_dual_norm_says(norm, dual):
     w = torch.tensor([3.0, -2.0, 0.5, 1.0, -1.0, 2.0])

@@ -136,6 +136,32 @@ def test_a_model_that_goes_wrong_with_confidence_alarms(seed: int) -> None:
     assert value(judged, "silent_loss", "right") == 0.0
 
 
+def test_of_what_bayes_rule_loses_nothing_is_hidden_though_some_of_it_is_silent() -> None:
+    """Two views, each right in 7 of 10: where they contradict each other the tie was broken by luck."""
+    weight = float(np.log(0.7 * 3 / 0.3))
+    _, _, judged = concluded(model(lambda x: weight * sum(x.values(), torch.zeros(()))), views(4000, noise=0.4))
+    (headline,) = [f for f in judged if f.metric == "hidden_loss" and f.modality is None]
+    assert headline.verdict is Verdict.PASS
+    assert abs(value(judged, "hidden_loss")) < 0.03
+    assert value(judged, "silent_loss") > 0.08
+
+
+def test_a_confidence_that_falls_too_little_hides_a_loss_though_none_is_silent() -> None:
+    def half_aware(x: dict[str, Tensor]) -> Tensor:
+        """Without the left view a class that is mostly wrong, at 0.9 where it said 0.99."""
+        gone = (x["left"].abs().sum(dim=1, keepdim=True) == 0).float()
+        return 6 * x["left"] + 3.3 * gone * torch.tensor([0.0, 0.0, 0.0, 1.0])
+
+    _, _, judged = concluded(model(half_aware), views())
+    assert value(judged, "silent_loss") == 0
+    (headline,) = [f for f in judged if f.metric == "hidden_loss" and f.modality is None]
+    assert headline.verdict is Verdict.FAIL
+    # Three of four are lost; the confidence falls from 0.99 to 0.90.
+    fall = float(torch.tensor([6.0, 0, 0, 0]).softmax(0)[0] - torch.tensor([3.3, 0, 0, 0]).softmax(0)[0])
+    right = np.mean([views().sample(i).target == 3 for i in range(400)])
+    assert value(judged, "hidden_loss") == pytest.approx(1 - right - fall, abs=1e-4)
+
+
 def rare(x: dict[str, Tensor]) -> Tensor:
     """Says the class that never occurs, unsurely, where a view is missing."""
     gone = torch.stack([(v.abs().sum(dim=1) == 0) for v in x.values()]).any(dim=0)[:, None]
