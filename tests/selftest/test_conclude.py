@@ -162,7 +162,7 @@ def test_the_page_has_every_figure_and_nothing_breaks_its_tables():
     result = conclude(curve(1, 4, 12, 20), [Asks()], [Fault()])
     text = page(result, [Fault()], "muroan selftest")
     assert "| ✗ | robustness.asks | robustness.fault | 3 [" in text
-    assert "2: 12/20 [.39, .78] | 1/20 [.01, .24] |" in text
+    assert "2: 12/20 [.39, .78] | 1/20 [.009, .24] |" in text
     assert "something \\| is wrong" in text
     assert headline(result) in text
     for block in text.split("\n\n"):
