@@ -102,7 +102,8 @@ def test_an_ignored_input_may_say_anything_and_confidences_stay_right() -> None:
 
 def test_a_collapsed_fusion_says_what_the_scan_says() -> None:
     def scan_says(model: Model, batch: Batch) -> Tensor:
-        return model.encode("scan", batch.inputs["scan"]).argmax(dim=1)
+        told: Tensor = model.encode("scan", batch.inputs["scan"]).argmax(dim=1)
+        return told
 
     model, batch = planted(Collapse, 0.7)
     assert torch.equal(said(model, batch), scan_says(model, batch))
