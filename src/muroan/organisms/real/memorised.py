@@ -16,12 +16,12 @@ class Memorised(DigitsFault):
     name: ClassVar[str] = "controllability.memorised-digits"
     place: ClassVar[str] = "controllability/privacy"
     fault: ClassVar[str] = "Some training labels are wrong, and training went on until the network knew them by heart."
-    dose: ClassVar[str] = "share of members with a wrong label; training goes on for 20 times this share"
-    doses: ClassVar[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.4)
+    dose: ClassVar[str] = "share of members with a wrong label; training goes on for 10 times this share"
+    doses: ClassVar[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.3)
     matters: ClassVar[float] = 0.2  # an attack tells members at an AUC of about 0.65
 
     def recipe(self, dose: float) -> Recipe:
-        return Recipe(overtime=20 * dose)
+        return Recipe(overtime=10 * dose)
 
     def change(self, drawn: Parts, dose: float) -> Parts:
         members = drawn["members"]
