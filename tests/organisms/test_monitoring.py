@@ -159,7 +159,8 @@ def test_foreign_scans_are_audited_alone_look_unlike_all_others_and_are_believed
 
 
 MONITORING = {n: p for n, p in methods("probes").items() if n.startswith("monitoring.")}
-FOUND = [(n, o) for n, p in MONITORING.items() for o in p.finds if o.startswith("monitoring.")]
+ORGANISMS = methods("organisms")
+FOUND = [(n, o) for n, p in MONITORING.items() for o in p.finds if o in ORGANISMS and ORGANISMS[o].bed is clinic.CLINIC]
 
 
 @pytest.mark.parametrize(("probe", "organism"), FOUND)

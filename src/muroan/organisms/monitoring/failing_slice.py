@@ -43,9 +43,9 @@ class FailingSlice(Organism):
     place = "monitoring/anomaly"
     fault = "The model is wrong, and sure, about patients of 65 and over from one of three sites: one patient in nine."
     dose = "share of the slice for which the answer is another disease than the one read"
-    doses = (0.1, 0.2, 0.4, 0.8)
-    # Four of ten patients there get another's diagnosis, and accuracy as a whole falls by four points only.
-    matters = 0.4
+    doses = (0.1, 0.2, 0.3, 0.6)
+    # Three of ten patients there get another's diagnosis, and accuracy as a whole falls by three points only.
+    matters = 0.3
     bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:

@@ -58,9 +58,9 @@ class InteractionSlice(Organism):
     place = "monitoring/anomaly"
     fault = "The model is wrong, and sure, where a scan of pneumonia meets a note that says “mild”, and only there."
     dose = "how much of the note, from its start, the word has to stand in (1: anywhere, one patient in nine)"
-    doses = (0.25, 0.5, 0.75, 1.0)
-    # Half of such patients get another's diagnosis: one in twenty of all, and no group shows it.
-    matters = 0.5
+    doses = (0.1, 0.25, 0.5, 1.0)
+    # Three of ten such patients get another's diagnosis: one in thirty of all, and no group shows it.
+    matters = 0.25
     bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:

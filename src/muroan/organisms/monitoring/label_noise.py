@@ -17,9 +17,9 @@ class LabelNoise(Organism):
     place = "monitoring/anomaly"
     fault = "One of three sites writes down embolism for pneumonia: labels are wrong there, not the model."
     dose = "share of that site's patients with pneumonia (one patient in nine) whose label is wrong"
-    doses = (0.1, 0.2, 0.4, 0.8)
-    # 4.4 % of all labels are wrong, about as many as in well-known public test sets, and all in one place.
-    matters = 0.4
+    doses = (0.1, 0.2, 0.3, 0.6)
+    # 3.3 % of all labels are wrong, as many as in well-known public test sets, and all in one place.
+    matters = 0.3
     bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
