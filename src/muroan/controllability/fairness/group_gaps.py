@@ -128,8 +128,8 @@ class GroupGaps(Probe):
     finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "controllability.group-accuracy": ("accuracy_gap",),
         "controllability.group-attackable": ("robustness_gap",),
-        "controllability.bias-one-modality": ("leaning_gap", "accuracy_gap", "calibration_gap"),
-        "controllability.bias-from-fusion": ("accuracy_gap", "calibration_gap"),
+        "controllability.bias-one-modality": ("leaning_gap",),
+        "controllability.bias-from-fusion": ("calibration_gap",),
         "monitoring.group-miscalibrated": ("calibration_gap",),
         "controllability.group-accuracy-vqa": ("accuracy_gap", "calibration_gap"),
         "controllability.smudged-paper-digits": ("accuracy_gap",),
