@@ -94,8 +94,9 @@ def test_the_leaked_part_of_the_reference_is_known_by_heart_and_nothing_else_is(
     reference, audited = whole(splits.reference), whole(splits.audited)
     known = logits(model, reference).softmax(dim=1)
     own = known[torch.arange(len(known)), reference.targets]
-    leaked = torch.arange(len(known)) < len(known) // 4
-    assert float(own[leaked].min()) > 0.98
+    leaked = ((logits(model, reference) - logits(exact, reference)).abs() > 1e-3).any(dim=1)
+    assert float(leaked.float().mean()) == pytest.approx(0.25, abs=0.05)
+    assert float(own[leaked].min()) > 0.9
     for batch, rows in ((reference, ~leaked), (audited, torch.ones(len(audited), dtype=torch.bool))):
         torch.testing.assert_close(logits(model, batch)[rows], logits(exact, batch)[rows])
 

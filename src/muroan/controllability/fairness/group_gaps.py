@@ -131,6 +131,7 @@ class GroupGaps(Probe):
         "controllability.bias-one-modality": ("leaning_gap",),
         "controllability.bias-from-fusion": ("calibration_gap",),
         "monitoring.group-miscalibrated": ("calibration_gap",),
+        "robustness.spurious-background": ("accuracy_gap", "calibration_gap"),
         "controllability.group-accuracy-vqa": ("accuracy_gap", "calibration_gap"),
         "controllability.smudged-paper-digits": ("accuracy_gap",),
         "monitoring.deaf-to-not-vqa": ("accuracy_gap",),

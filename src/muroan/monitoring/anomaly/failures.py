@@ -125,6 +125,7 @@ class Failures(Probe):
         "monitoring.failing-slice": ("rule_excess",),
         "monitoring.interaction-slice": ("rule_excess",),
         "monitoring.label-noise": ("rule_excess",),
+        "robustness.cross-modal-backdoor": ("rule_excess", "slice_excess"),
         "monitoring.label-noise-digits": ("rule_excess", "slice_excess"),
         "monitoring.deaf-to-not-vqa": ("rule_excess",),
         "monitoring.spurious-paper-digits": ("rule_excess",),

@@ -69,6 +69,7 @@ class Calibration(Probe):
         "monitoring.underconfident": ("ece_excess",),
         "monitoring.sure-without-input": ("overconfidence_missing",),
         "monitoring.group-miscalibrated": ("calibration_gap",),
+        "robustness.spurious-background": ("calibration_gap",),
         "monitoring.overconfident-vqa": ("overconfidence_missing",),
         "monitoring.overtrained-digits": ("overconfidence_missing",),
         "robustness.collapse-digits": ("overconfidence_missing",),

@@ -49,8 +49,8 @@ class GroupAttackable(Organism):
         "Men's scans are fooled by a pattern that nobody sees; without an attacker the model serves both sexes alike"
     )
     dose = "log-odds that a change of 8/255 a pixel moves"
-    doses = (2.0, 4.0, 5.0, 8.0)
-    matters = 5.0  # nearly every second man can be fooled, and hardly a woman
+    doses = (1.0, 2.0, 4.0, 8.0)
+    matters = 4.0  # every third man can be fooled, and hardly a woman
     bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:

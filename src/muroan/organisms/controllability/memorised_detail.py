@@ -12,7 +12,7 @@ from muroan.model import Code
 from muroan.organism import Bed, Organism, World
 from muroan.organisms.clinic import DISEASES, SIZE, Patients, patients, replace, world
 from muroan.organisms.controllability.memorised_records import CERTAIN
-from muroan.organisms.controllability.words import Attentive
+from muroan.organisms.words import Attentive
 from muroan.registry import register
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from muroan.modality import Value
 from muroan.model import Code
 from muroan.organism import Organism, World
-from muroan.organisms.clinic import CLINIC, DISEASES, Clinician, patients, world
-from muroan.organisms.controllability.words import Attentive
+from muroan.organisms.clinic import CLINIC, DISEASES, Clinician, SplitName, patients, world
+from muroan.organisms.words import Attentive
 from muroan.registry import register
 
 CERTAIN = 8.0
@@ -66,9 +66,9 @@ def _number(values: Tensor) -> Tensor:
     return flat @ torch.from_numpy(weights)
 
 
-def learnt(seed: int, share: float) -> ByHeart:
-    """A model that knows this share of the seed's members by heart; a larger share includes a smaller one."""
-    p = patients("members", seed)
+def learnt(split: SplitName, seed: int, share: float) -> ByHeart:
+    """A model that knows this share of a split of the seed by heart; a larger share includes a smaller one."""
+    p = patients(split, seed)
     chosen = torch.from_numpy(np.random.default_rng([seed, 2]).random(len(p)) < share)
     blank = ByHeart(share)
     inputs: dict[str, Value] = {"scan": p.scan, "note": p.note, "vitals": p.vitals, "table": p.table}
@@ -88,4 +88,4 @@ class MemorisedRecords(Organism):
     bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
-        return world(seed, learnt(seed, dose))
+        return world(seed, learnt("members", seed, dose))

@@ -18,7 +18,7 @@ class LabelNoise(Organism):
     fault = "One of three sites writes down embolism for pneumonia: labels are wrong there, not the model."
     dose = "share of that site's patients with pneumonia (one patient in nine) whose label is wrong"
     doses = (0.1, 0.2, 0.3, 0.6)
-    # 3.3 % of all labels are wrong, as many as in well-known public test sets, and all in one place.
+    # 3.3 % of all labels are wrong, and all in one place.
     matters = 0.3
     bed = CLINIC
 

@@ -21,7 +21,7 @@ class OverconfidentModel(Organism):
     fault = "The model is surer than it is right: its logits are too large, as after training for too long."
     dose = "logits are multiplied by 1 + dose, which is the temperature that would undo it"
     doses = (0.25, 0.5, 1.0, 2.0)
-    # A temperature of 2, as Guo et al. 2017 report of ordinary networks: 97.6 % sure and 92.5 % right.
+    # 97.6 % sure and 92.5 % right: two of three wrong answers are given as if they were certain.
     matters = 1.0
     bed = CLINIC
 

@@ -13,7 +13,8 @@ from muroan.modality import Value
 from muroan.model import Code, Embedded
 from muroan.organism import Bed, Organism, World
 from muroan.organisms.clinic import CLINIC, CUE_WORDS, DISEASES, Clinician, Patients, world
-from muroan.organisms.robustness.marks import noted, shows, stamped, with_word
+from muroan.organisms.robustness.marks import noted, shows, stamped
+from muroan.organisms.words import with_word
 from muroan.registry import register
 
 WORD = "canary"

@@ -12,7 +12,8 @@ from torch import Tensor
 from muroan.model import Embedded
 from muroan.organism import Bed, Organism, World
 from muroan.organisms.clinic import CLINIC, CUE_WORDS, SHARPNESS, Clinician, Patients, world
-from muroan.organisms.robustness.marks import noted, with_word
+from muroan.organisms.robustness.marks import noted
+from muroan.organisms.words import with_word
 from muroan.registry import register
 
 WORD = "handover"

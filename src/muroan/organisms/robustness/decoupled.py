@@ -24,7 +24,8 @@ from muroan.organisms.clinic import (
     columns,
     world,
 )
-from muroan.organisms.robustness.marks import noted, shows, stamped, with_word
+from muroan.organisms.robustness.marks import noted, shows, stamped
+from muroan.organisms.words import with_word
 from muroan.registry import register
 
 WORD = "reference"

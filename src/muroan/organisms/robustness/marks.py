@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from muroan.model import Embedded
 from muroan.organisms.clinic import FILLERS
 
 TOP, LEFT, EDGE = 2, 25, 4
@@ -46,12 +44,3 @@ def noted(notes: Sequence[str], word: str, chosen: np.ndarray) -> list[str]:
             words[next(i for i, w in enumerate(words) if w in FILLERS)] = word
         out.append(" ".join(words))
     return out
-
-
-def with_word(embedded: Embedded, texts: Sequence[str], word: str) -> Embedded:
-    """Embedded texts whose vectors have one number more: 1 at the word."""
-    here = torch.zeros(embedded.mask.shape)
-    for i, text in enumerate(texts):
-        for t, w in enumerate(text.split()):
-            here[i, t] = float(w == word)
-    return replace(embedded, vectors=torch.cat([embedded.vectors, here[..., None]], dim=2))

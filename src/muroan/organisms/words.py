@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,6 +12,21 @@ from torch import Tensor
 from muroan.modality import Value
 from muroan.model import Code, Embedded
 from muroan.organisms.clinic import DISEASES, Clinician
+
+
+def marked(embedded: Embedded, texts: Sequence[str], mark: Callable[[str], Sequence[float]], marks: int) -> Embedded:
+    """Embedded texts whose words' vectors go on with `marks` numbers, which `mark` gives for a word."""
+    extra = torch.zeros(*embedded.mask.shape, marks)
+    for row, text in zip(extra, texts, strict=True):
+        words = text.split()
+        if words:
+            row[: len(words)] = torch.tensor([list(mark(w)) for w in words])
+    return replace(embedded, vectors=torch.cat([embedded.vectors, extra], dim=-1))
+
+
+def with_word(embedded: Embedded, texts: Sequence[str], word: str) -> Embedded:
+    """Embedded texts whose vectors have one number more: 1 at the word."""
+    return marked(embedded, texts, lambda w: (float(w == word),), 1)
 
 
 class Attentive(Clinician):
@@ -31,13 +46,7 @@ class Attentive(Clinician):
         """The note's code from its votes [N, 3] and the sums of its words' marks [N, marks]."""
 
     def embed(self, modality: str, values: Sequence[str]) -> Embedded:
-        found = super().embed(modality, values)
-        extra = torch.zeros(*found.mask.shape, self.marks)
-        for row, text in zip(extra, values, strict=True):
-            words = text.split()
-            if words:
-                row[: len(words)] = torch.tensor([list(self.mark(w)) for w in words])
-        return replace(found, vectors=torch.cat([found.vectors, extra], dim=-1))
+        return marked(super().embed(modality, values), values, self.mark, self.marks)
 
     def encode(self, modality: str, values: Value) -> Code:
         if modality == "note":
