@@ -83,7 +83,9 @@ def _say(text: str, *, error: bool = False) -> None:
 def _console() -> Console:
     from rich.console import Console
 
-    return Console()
+    console = Console()
+    # Where there is no terminal nobody's lines are too narrow for a table.
+    return console if console.is_terminal else Console(width=max(console.width, 140))
 
 
 def _show(done: AuditRun, quiet: bool) -> None:

@@ -64,9 +64,13 @@ def asks(probes: Sequence[Probe], organisms: Sequence[Organism], extent: Extent)
                     yield Ask(o.name, dose, seed, asked)
         for bed, asked in twins.items():
             if seed < (extent.quiet if bed == main else extent.specificity):
-                yield Ask(bed, 0.0, seed, names)
-            elif seed < extent.power and asked:
-                yield Ask(bed, 0.0, seed, asked)
+                asked = names
+            elif seed >= extent.power:
+                continue
+            # Together they share the clean pass; one by one, cheap probes get more seeds before time is up.
+            for some in [asked] if extent.doses else [(p,) for p in asked]:
+                if some:
+                    yield Ask(bed, 0.0, seed, some)
 
 
 def beds_of(organisms: Sequence[Organism]) -> list[Bed]:

@@ -138,7 +138,7 @@ def _quiet() -> None:
 def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterator[list[Record]]:
     """Every unit's records as they come."""
     start = time.monotonic()
-    costs: dict[tuple[str, float], float] = {}
+    costs: dict[tuple[str, float, tuple[str, ...]], float] = {}
     waiting = sorted(todo, key=lambda a: a.seed)
     # A fresh interpreter each: a forked one would inherit the state of torch's thread pool.
     context = multiprocessing.get_context("spawn")
@@ -163,7 +163,7 @@ def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterat
                 for future in done:
                     one, _ = running.pop(future)
                     records = future.result()
-                    costs[one.world, one.dose] = sum(r.seconds for r in records)
+                    costs[one.world, one.dose, one.probes] = sum(r.seconds for r in records)
                     yield records
         except BrokenProcessPool as error:
             raise CannotComplete(
@@ -175,5 +175,5 @@ def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterat
             raise
 
 
-def _due(one: Ask, costs: dict[tuple[str, float], float]) -> float:
-    return one.seed * costs.get((one.world, one.dose), 1.0)
+def _due(one: Ask, costs: dict[tuple[str, float, tuple[str, ...]], float]) -> float:
+    return one.seed * costs.get((one.world, one.dose, one.probes), 1.0)

@@ -53,6 +53,10 @@ def headline(result: SelfTest) -> str:
         parts.append(f"{by['misses']} missed")
     if by["not tried"]:
         parts.append(f"{by['not tried']} not tried")
+    heard = [p.power for p in result.pairs if p.power]
+    if heard:
+        hits, worlds = round(sum(e.value * e.n for e in heard)), sum(e.n for e in heard)
+        parts.append(f"in {hits:,} of {worlds:,} worlds with a fault the probe meant to find it alarms")
     parts.append(f"false alarms above 5 %: {', '.join(loud) if loud else 'none'}")
     return "; ".join(parts)
 
