@@ -30,7 +30,7 @@ class Extent:
         return replace(self, **few)
 
 
-FULL = Extent(power=16, specificity=6, quiet=80)
+FULL = Extent(power=16, specificity=4, quiet=80)
 """16 alarms of 16 put power above 0.8, no alarm in 80 twins puts false alarms below 0.05 (Wilson, 95 %)."""
 QUICK = Extent(power=16, specificity=0, quiet=40, doses=False)
 """Upper bounds: a quick self test stops when its time is up."""

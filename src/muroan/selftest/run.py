@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -50,8 +50,8 @@ def worlds() -> dict[str, type[Organism] | Bed]:
     return {**organisms, **{b.name: b for b in beds_of([o() for o in organisms.values()])}}
 
 
-def carry_out(one: Ask) -> list[Record]:
-    """One unit of work, in whichever process."""
+def carry_out(one: Ask, codes: Mapping[str, str]) -> list[Record]:
+    """One unit of work, in whichever process. codes: of the probes asked about this world, as the self test began."""
     start = time.perf_counter()
     known = worlds()
     probes = [registry.probe(n)() for n in one.probes]
@@ -72,7 +72,7 @@ def carry_out(one: Ask) -> list[Record]:
             dose=one.dose,
             seed=one.seed,
             probe=p.name,
-            code=code_of(type(p), place),
+            code=codes[p.name],
             heard=heard[p.name],
             seconds=seconds,
         )
@@ -140,6 +140,11 @@ def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterat
     start = time.monotonic()
     costs: dict[tuple[str, float, tuple[str, ...]], float] = {}
     waiting = sorted(todo, key=lambda a: a.seed)
+    known = worlds()
+
+    def codes(one: Ask) -> dict[str, str]:
+        return {p: code_of(registry.probe(p), known[one.world]) for p in one.probes}
+
     # A fresh interpreter each: a forked one would inherit the state of torch's thread pool.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet) as pool:
@@ -156,7 +161,7 @@ def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterat
                             waiting.clear()
                             break
                     one = waiting.pop(k)
-                    running[pool.submit(carry_out, one)] = (one, time.monotonic())
+                    running[pool.submit(carry_out, one, codes(one))] = (one, time.monotonic())
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
