@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,17 @@ def told(path):
 
 def planned(extent, probe=PROBE, fault=FAULT):
     return list(asks([registry.probe(probe)()], [registry.methods("organisms")[fault]()], extent))
+
+
+def still_running(group: int) -> list[str]:
+    """Processes of a process group that are left."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(pgrp) == group and state != "Z":
+                found.append(stat.parent.name)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +88,13 @@ def test_a_killed_self_test_goes_on_where_it_was(done, tmp_path):
         if trials.exists() and trials.stat().st_size:
             break
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
+    for _ in range(100):  # its workers notice and end too
+        if not still_running(process.pid):
+            break
+        time.sleep(0.1)
+    assert still_running(process.pid) == []
     kept = len(told(tmp_path))
     assert 0 < kept <= len(told(out))
     assert examine([PROBE], [FAULT], out=tmp_path, seeds=2, workers=1, show_progress=False) == result.model_copy(
