@@ -14,25 +14,25 @@ from muroan.probe import Probe
 class Extent:
     """How many seeds.
 
-    power: of every dose, and of the twin, for the probes that should find the fault. specificity: of the dose that
-    matters, and of the twin, for all others. quiet: of the exact bed that most faults are planted in, for all probes:
-    what false alarms are counted on. doses: every dose, not only the one that matters.
+    power: of the dose that matters, and of the twin, for the probes that should find the fault; curve: of the other
+    doses (0: the others are left out). specificity: of the dose that matters, and of the twin, for all other probes.
+    quiet: of the exact bed that most faults are planted in, for all probes: what false alarms are counted on.
     """
 
     power: int
+    curve: int
     specificity: int
     quiet: int
-    doses: bool = True
 
     def at_most(self, seeds: int) -> Extent:
         """The same with no more than so many seeds of anything."""
-        few = {n: min(seeds, getattr(self, n)) for n in ("power", "specificity", "quiet")}
+        few = {n: min(seeds, getattr(self, n)) for n in ("power", "curve", "specificity", "quiet")}
         return replace(self, **few)
 
 
-FULL = Extent(power=16, specificity=4, quiet=80)
+FULL = Extent(power=16, curve=8, specificity=4, quiet=80)
 """16 alarms of 16 put power above 0.8, no alarm in 80 twins puts false alarms below 0.05 (Wilson, 95 %)."""
-QUICK = Extent(power=16, specificity=0, quiet=40, doses=False)
+QUICK = Extent(power=16, curve=0, specificity=0, quiet=40)
 """Upper bounds: a quick self test stops when its time is up."""
 
 
@@ -54,10 +54,10 @@ def asks(probes: Sequence[Probe], organisms: Sequence[Organism], extent: Extent)
     main = max(exact, key=lambda name: exact[name], default=None)
     twins = {b.name: tuple(n for n in names if any(n in meant[o.name] for o in organisms if o.bed == b))
              for b in beds_of(organisms)}  # fmt: skip
-    for seed in range(max(extent.power, extent.specificity, extent.quiet)):
+    for seed in range(max(extent.power, extent.curve, extent.specificity, extent.quiet)):
         for o in organisms:
-            for dose in o.doses if extent.doses else (o.matters,):
-                asked = meant[o.name] if seed < extent.power else ()
+            for dose in o.doses:
+                asked = meant[o.name] if seed < (extent.power if dose == o.matters else extent.curve) else ()
                 if dose == o.matters and seed < extent.specificity:
                     asked = names
                 if asked:
@@ -68,7 +68,7 @@ def asks(probes: Sequence[Probe], organisms: Sequence[Organism], extent: Extent)
             elif seed >= extent.power:
                 continue
             # Together they share the clean pass; one by one, cheap probes get more seeds before time is up.
-            for some in [asked] if extent.doses else [(p,) for p in asked]:
+            for some in [asked] if extent.curve else [(p,) for p in asked]:
                 if some:
                     yield Ask(bed, 0.0, seed, some)
 

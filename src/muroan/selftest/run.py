@@ -135,7 +135,12 @@ def _quiet() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the parent, which stops its workers in order
     parent = multiprocessing.parent_process()
     if parent is not None:  # a parent that was killed cannot stop them
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+        def follow() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=follow, daemon=True).start()
     torch.set_num_threads(1)
 
 
