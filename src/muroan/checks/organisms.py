@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -39,7 +40,7 @@ def a_dose_changes_something(organism: Organism) -> None:
     except AssertionError:
         return
     raise AssertionError(
-        "the largest dose changes neither the data, nor scores with or without an input, nor gradients"
+        "the largest dose changes neither the data, nor scores with, without or with a changed input, nor gradients"
     )
 
 
@@ -73,10 +74,16 @@ def _same(one: World, other: World) -> None:
 
 
 def _seen(model: Model, batch: Batch) -> Iterator[torch.Tensor]:
-    """What a model shows of itself: scores with all inputs, without each of them, and gradients."""
+    """What a model shows of itself: scores with all inputs, without each of them, halfway to the ends of its range, and
+    gradients."""
     yield model.predict(batch.inputs)
     for m in model.modalities:
-        yield model.predict({**batch.inputs, m: batch.modalities[m].neutral(batch.inputs[m])})
+        value, kind = batch.inputs[m], batch.modalities[m]
+        yield model.predict({**batch.inputs, m: kind.neutral(value)})
+        if isinstance(value, torch.Tensor):
+            for end in (kind.low, kind.high):
+                if math.isfinite(end):
+                    yield model.predict({**batch.inputs, m: (value + end) / 2})
     if Capability.GRADIENTS in model.capabilities:
         inputs = {m: v.clone().requires_grad_() if isinstance(v, torch.Tensor) else v for m, v in batch.inputs.items()}
         scores = model.predict(inputs)
