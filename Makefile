@@ -36,7 +36,7 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 selftest: $(VENV)/.dev
-	$(BIN)/muroan selftest --page docs/selftest.md
+	$(BIN)/muroan selftest --page docs/selftest.md || [ $$? = 1 ]  # 1: it found a probe wanting, and says so
 reproductions: $(VENV)/.dev
 	$(BIN)/python reproductions/run.py
 train: $(VENV)/.core

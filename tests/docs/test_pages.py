@@ -73,6 +73,12 @@ def test_every_probe_is_named_in_the_readme(build):
     assert [n for n in build.shipped("probes") if f"`{n}`" not in text] == []
 
 
+def test_the_self_test_says_of_every_fault_that_a_probe_names_whether_it_is_found(build):
+    text = (ROOT / "docs" / "selftest.md").read_text()
+    pairs = [(n, f) for n, c in build.shipped("probes").items() for f in c.finds]
+    assert [p for p in pairs if f"| {p[0]} | {p[1]} |" not in text] == [], "run `make selftest`"
+
+
 def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 

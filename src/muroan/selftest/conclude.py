@@ -94,6 +94,8 @@ class SelfTest(_Plain):
     """Faults that no probe is meant to find yet."""
     failed: list[str]
     """Probes that broke on a world, with the reason."""
+    trials: int
+    """Questions put to a world."""
     seconds: float
     """Of all trials, added up over processes."""
 
@@ -118,6 +120,7 @@ def conclude(records: Iterable[Record], probes: Sequence[Probe], organisms: Sequ
         cells=[_cell(p, o, by) for o in organisms for p in probes],
         orphans=[o.name for o in organisms if not any(o.name in p.finds for p in probes)],
         failed=sorted({f"{r.probe} on {r.world}: {r.heard.failed}" for r in everything if r.heard.failed}),
+        trials=len(everything),
         seconds=sum(r.seconds for r in everything),
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
+from muroan import __version__
 from muroan.auditing.store import write_whole
 from muroan.organism import Organism
 from muroan.selftest.conclude import SelfTest
@@ -21,7 +23,7 @@ redrawing the power curve. A limit is no argument about these figures: they belo
 """
 
 
-def write(path: Path, result: SelfTest, organisms: Sequence[Organism], command: str, note: str = "") -> list[Path]:
+def write(path: Path, result: SelfTest, organisms: Sequence[Organism], command: str) -> list[Path]:
     """Writes the page and its pictures; returns what was written."""
     pictures = {
         path.with_name(f"{path.stem}-matrix.svg"): matrix(result),
@@ -29,7 +31,7 @@ def write(path: Path, result: SelfTest, organisms: Sequence[Organism], command: 
     }
     for file, svg in pictures.items():
         write_whole(file, svg.encode())
-    write_whole(path, page(result, organisms, command, [f.name for f in pictures], note).encode())
+    write_whole(path, page(result, organisms, command, [f.name for f in pictures]).encode())
     return [path, *pictures]
 
 
@@ -48,9 +50,7 @@ def command(
     return " ".join([*parts, *([f"--page {page}"] if page else [])])
 
 
-def page(
-    result: SelfTest, organisms: Sequence[Organism], command: str, pictures: Sequence[str] = (), note: str = ""
-) -> str:
+def page(result: SelfTest, organisms: Sequence[Organism], command: str, pictures: Sequence[str] = ()) -> str:
     """The page as Markdown."""
     lines = [
         "<!-- Written by `muroan selftest`. -->",
@@ -59,7 +59,9 @@ def page(
         INTRODUCTION,
         f"    {command}",
         "",
-        *([note, ""] if note else []),
+        f"{result.trials:,} questions put to worlds, {result.seconds / 60:,.0f} minutes of work for one core, "
+        f"with Muroan {__version__} and torch {version('torch')}.",
+        "",
         f"{headline(result)}.",
         "",
         "## Which faults are found, from which dose",
