@@ -16,7 +16,7 @@ text { fill: #222; } .dim { fill: #666; }
 .band { fill: #0b6e8f; opacity: .18; } .curve { fill: none; stroke: #0b6e8f; stroke-width: 2; }
 .dot { fill: #0b6e8f; } .on { fill: #fff; }
 """
-CELL, LABEL, HEAD = 34.0, 250.0, 150.0
+CELL, LABEL, HEAD = 34.0, 330.0, 150.0
 CHART, COLUMNS, ROW = 230.0, 4, 150.0
 
 
@@ -82,7 +82,7 @@ def _chart(pair: Pair, x0: float, y0: float) -> list[Markup]:
     band = [(x, y(e.high)) for x, (_, e) in zip(xs, points, strict=True)]
     band += [(x, y(e.low)) for x, (_, e) in reversed(list(zip(xs, points, strict=True)))]
     out = [
-        text(x0 + 6, y0 + 14, fit(pair.fault, CHART - 10, 12), ""),
+        text(x0 + 6, y0 + 14, fit(pair.fault.split(".", 1)[-1], CHART - 10, 12), ""),
         text(x0 + 6, y0 + 29, fit(pair.probe, CHART - 10, 12), "dim"),
         line(left, bottom, right, bottom, "axis"),
         line(left, y(0.8), right, y(0.8), "goal"),
