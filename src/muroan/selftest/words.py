@@ -46,7 +46,8 @@ def headline(result: SelfTest) -> str:
     n = len(result.pairs)
     by = {v: sum(p.verdict == v for p in result.pairs) for v in ("finds", "undecided", "misses", "not tried")}
     loud = [q.probe for q in result.quiet if q.verdict == "breaks"]
-    parts = [f"{by['finds']} of {n} planted faults are found at the dose that matters with at least 80 % power"]
+    pairs = f"{n} pairs of a planted fault and a probe meant to find it" if n != 1 else "1 planted fault and its probe"
+    parts = [f"{pairs}: {by['finds']} found with 80 % power at the dose that matters"]
     if by["undecided"]:
         parts.append(f"{by['undecided']} undecided with these seeds")
     if by["misses"]:
@@ -56,7 +57,7 @@ def headline(result: SelfTest) -> str:
     heard = [p.power for p in result.pairs if p.power]
     if heard:
         hits, worlds = round(sum(e.value * e.n for e in heard)), sum(e.n for e in heard)
-        parts.append(f"in {hits:,} of {worlds:,} worlds with a fault the probe meant to find it alarms")
+        parts.append(f"in {hits:,} of {worlds:,} worlds with that dose the probe alarms")
     parts.append(f"false alarms above 5 %: {', '.join(loud) if loud else 'none'}")
     return "; ".join(parts)
 
