@@ -121,8 +121,13 @@ def rows(code: Code, index: Tensor) -> Code:
 
 def weights_fingerprint(module: nn.Module) -> str:
     """A digest of a module's parameters and buffers."""
+    return tensors_fingerprint(module.state_dict())
+
+
+def tensors_fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A digest of named tensors."""
     digest = hashlib.blake2b(digest_size=12)
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(_bytes(tensor))
     return digest.hexdigest()

@@ -29,7 +29,7 @@ from muroan.data import multiple_features as source
 from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.modality import Tabular, Value
-from muroan.model import Capability, Code, Model
+from muroan.model import Capability, Code, Model, tensors_fingerprint
 from muroan.organism import Bed, Organism, World
 
 Part = Literal["members", "validation", "reference", "audited"]
@@ -181,16 +181,7 @@ class DigitsNet(Model):
         return self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
 
     def fingerprint(self) -> str:
-        return f"{self.name}:{_digest(self.weights)}:{self.temperature!r}"
-
-
-def _digest(weights: Weights) -> str:
-    import hashlib
-
-    digest = hashlib.blake2b(digest_size=12)
-    for name, tensor in sorted(weights.items()):
-        digest.update(name.encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
+        return f"{self.name}:{tensors_fingerprint(self.weights)}:{self.temperature!r}"
 
 
 def initial(hidden: int, generator: torch.Generator) -> Weights:

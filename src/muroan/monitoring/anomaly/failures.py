@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -191,14 +191,15 @@ class Failures(Probe):
         target, predicted = rows["target"].to_numpy(), rows["clean_predicted"].to_numpy()
         classes, level = evidence.about.classes, evidence.about.level
         first = self._fit(rows, wrong, fitted, classes)
-        found = self._discover(z, target, predicted, first.expected, fitted, units, evidence)
+        search = partial(self._discover, z, fitted, units, evidence)
+        found = search(target, predicted, first.expected)
         scale = _Scored(rows, wrong, first.expected, scored, None if units is None else names, level)
         said = [describe(wrong & inside, fitted, first.known, fewest=self.fewest) for inside in found[:SHOWN]]
         other = (rows["split"] == AUDITED).to_numpy() & fitted
         halves = [(scored, first)]
         if other.any():
             halves.append((other, self._fit(rows, wrong, ~other, classes)))
-        null = self._null(z, target, predicted, first.expected, fitted, units, evidence, scale)
+        null = self._null(search, target, predicted, scale, evidence.about.seed)
         findings = [*self._slice(found, said, scale, null), *self._rule(halves, scale)]
         return self._conclusion(findings, found, said, scale)
 
@@ -220,12 +221,12 @@ class Failures(Probe):
     def _discover(
         self,
         z: Any,
-        target: Any,
-        predicted: Any,
-        expected: Floats,
         fitted: Flags,
         units: Sequence[str] | None,
         evidence: Evidence,
+        target: Any,
+        predicted: Any,
+        expected: Floats,
     ) -> list[Flags]:
         return discover(
             z,
@@ -244,24 +245,17 @@ class Failures(Probe):
         )
 
     def _null(
-        self,
-        z: Any,
-        target: Any,
-        predicted: Any,
-        expected: Floats,
-        fitted: Flags,
-        units: Sequence[str] | None,
-        evidence: Evidence,
-        scale: _Scored,
+        self, search: Callable[[Any, Any, Floats], list[Flags]], target: Any, predicted: Any, scale: _Scored, seed: int
     ) -> Estimate | None:
         """The same search after labels, predictions and confidence were handed, together, to other samples of the same
         part."""
-        rng = np.random.default_rng(evidence.about.seed)
-        order = np.arange(len(fitted))
-        for part in (fitted, ~fitted):
+        rng = np.random.default_rng(seed)
+        order = np.arange(len(scale.scored))
+        for part in (~scale.scored, scale.scored):
             order[part] = rng.permutation(order[part])
-        found = self._discover(z, target[order], predicted[order], expected[order], fitted, units, evidence)
-        return replace(scale, wrong=scale.wrong[order], expected=expected[order]).excess(found[0]) if found else None
+        expected = scale.expected[order]
+        found = search(target[order], predicted[order], expected)
+        return replace(scale, wrong=scale.wrong[order], expected=expected).excess(found[0]) if found else None
 
     def _slice(
         self, found: list[Flags], said: list[Rule | None], scale: _Scored, null: Estimate | None
