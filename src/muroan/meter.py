@@ -39,6 +39,14 @@ class Meter:
     def add(self, what: str, n: int) -> None:
         self.counts[what] = self.counts.get(what, 0) + n
 
+    @property
+    def passes(self) -> int:
+        """Rows that a decision was made about, with or without a graph, and rows of backward passes.
+
+        What an attack costs, over its samples. Encodings that lead to no decision are not among them.
+        """
+        return sum(self.counts.get(k, 0) for k in ("fuse", "predict", "forward for gradients", "backward"))
+
     def merge(self, other: Meter) -> None:
         for what, n in other.counts.items():
             self.add(what, n)
@@ -224,6 +232,16 @@ class Metered:
                 return self._check(self.model.predict(plain, here), n)
             codes = {m: self._differentiable_code(m, v) for m, v in inputs.items()}
             return self._check(self.model.decide(self._fuse(codes, here)), n)
+
+    def encode_differentiable(self, modality: str, values: Value | Embedded) -> Code:
+        """Codes of N values with a graph back to them; needs gradients and a model that can be taken apart.
+
+        Counted as "encode <modality> for gradients". Not chunked: the caller keeps N small.
+        """
+        self.require(Capability.GRADIENTS, Capability.FUSE)
+        n = len(values.vectors if isinstance(values, Embedded) else values)
+        with self.meter.timed(f"encode {modality} for gradients", n):
+            return self._differentiable_code(modality, values)
 
     def _differentiable_code(self, modality: str, value: Value | Embedded | Codes) -> Code:
         if isinstance(value, Codes):

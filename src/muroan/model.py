@@ -40,6 +40,10 @@ class Capability(StrEnum):
     """`embed` and `encode_embedded` work for text, so that gradients reach words."""
     ABSENT = "absent"
     """`fuse` takes `present` and handles a missing modality itself; otherwise its neutral value is used."""
+    ALIGNED = "aligned"
+    """Codes of all modalities are vectors [N, D] of one space, in which the cosine of two says how well they match."""
+    TRAIN = "train"
+    """`trainable` gives the modules whose parameters decide the scores, so that defences can train them."""
     SHADOWS = "shadows"
     """`shadows` gives models of the same recipe, trained on known halves of the data."""
 
@@ -102,6 +106,13 @@ class Model(ABC):
     def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
         """The code that `encode` would give for these token embeddings (`Capability.EMBEDDINGS`)."""
         raise NotApplicable(f"{self.name} does not take token embeddings")
+
+    def trainable(self) -> nn.ModuleDict:
+        """The modules that decide the scores, by name (`Capability.TRAIN`): the model's own, not copies.
+
+        Their state is the model's: loaded into an equal model's modules it gives the same scores.
+        """
+        raise NotApplicable(f"{self.name} shows no modules to train")
 
     def shadows(self) -> Sequence[Shadow]:
         """Models of the same recipe trained on known subsets (`Capability.SHADOWS`)."""
@@ -217,11 +228,13 @@ class TorchModel(Model):
         self.modalities = tuple(encoders)
         self.classes = tuple(classes)
         self.device = torch.device(device)
-        self.capabilities = frozenset(
-            {Capability.SCORES, Capability.FUSE} | ({Capability.GRADIENTS} if gradients else set())
-        )
         self._parts: dict[str, Any] = {**{f"encoder {m}": e for m, e in encoders.items()}}
         self._parts |= {"fusion": fusion, "head": head}
+        self.capabilities = frozenset(
+            {Capability.SCORES, Capability.FUSE}
+            | ({Capability.GRADIENTS} if gradients else set())
+            | ({Capability.TRAIN} if len(self.trainable()) else set())
+        )
         for part in self._parts.values():
             if isinstance(part, nn.Module):
                 part.eval().to(self.device)
@@ -239,6 +252,15 @@ class TorchModel(Model):
     def decide(self, fused: Tensor) -> Tensor:
         logits: Tensor = _here(self._parts["head"](fused.to(self.device)))
         return logits
+
+    def trainable(self) -> nn.ModuleDict:
+        """The modules that the encoders, the fusion and the head hold, each once."""
+        found: dict[str, nn.Module] = {}
+        for name, part in self._parts.items():
+            modules = [h for h in held(part) if isinstance(h, nn.Module) and not any(h is f for f in found.values())]
+            for k, module in enumerate(modules):
+                found[name.replace(".", " ") + (f" {k}" if k else "")] = module
+        return nn.ModuleDict(found)
 
     def fingerprint(self) -> str:
         prints = []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from muroan.errors import CannotComplete
 from muroan.modality import Value
@@ -38,6 +38,7 @@ class EasyVQAModel(Model):
             Capability.FUSE,
             Capability.GRADIENTS,
             Capability.EMBEDDINGS,
+            Capability.TRAIN,
             Capability.SHADOWS,
         }
     )
@@ -87,6 +88,9 @@ class EasyVQAModel(Model):
 
     def decide(self, fused: Tensor) -> Tensor:
         return self.network.decide(fused)
+
+    def trainable(self) -> nn.ModuleDict:
+        return nn.ModuleDict({"network": self.network})
 
     def shadows(self) -> Sequence[Shadow]:
         """Models of the same recipe, each trained on a half of the member and test pictures.

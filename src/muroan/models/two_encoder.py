@@ -1,0 +1,217 @@
+"""Two encoders into one space (CLIP, SigLIP, CLAP and their kind), and the tasks that make a decision of a similarity.
+
+A pair of encoders decides nothing by itself. `ZeroShot` asks which class's prompt lies nearest to an input; `Retrieval`
+asks whether an input finds its own partner among a gallery of distractors, one way or both. Each is a `Model`, so that
+every probe, attack and defence works on it: recall at rank 1 is the accuracy of `Retrieval`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from muroan.errors import AskedWrongly
+from muroan.modality import Value
+from muroan.model import Capability, Code, Embedded, Model, held, tensors_fingerprint, weights_fingerprint
+
+FOUND = ("missed", "found")
+"""Classes of retrieval, and of data of pairs: a pair's target is "found"."""
+ROWS = 512
+"""Gallery values that are encoded at once."""
+
+Way = Literal["both", "first", "second"]
+
+
+class TwoEncoder:
+    """Encoders of two modalities into one space.
+
+    encoders[m]: callable, values of N samples -> vectors [N, D] (of any length: cosines are taken); text encoders take
+    a list of strings. scale: what cosines are multiplied by to give logits (CLIP's exponentiated temperature).
+    text: the name of the text modality, if one is; embed and encode_embedded: its token embeddings, and the vectors
+    that these give, where gradients are to reach words. device: where modules among the parts run.
+
+        towers = TwoEncoder(encoders={"image": net.image, "text": net.text}, scale=net.log_scale.exp().item())
+        towers.zero_shot(classes=("cat", "dog"), prompts=["a picture of a {}"])
+        towers.retrieval({"image": distractors, "text": other_captions})
+    """
+
+    def __init__(
+        self,
+        *,
+        encoders: Mapping[str, Callable[[Any], Tensor]],
+        scale: float = 1.0,
+        text: str | None = None,
+        embed: Callable[[Sequence[str]], Embedded] | None = None,
+        encode_embedded: Callable[[Embedded], Tensor] | None = None,
+        name: str = "two encoders",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if not 1 <= len(encoders) <= 2:
+            raise AskedWrongly(f"two encoders are encoders of one or two modalities, got {len(encoders)}")
+        self.name, self.modalities, self.scale, self.text = name, tuple(encoders), float(scale), text
+        self.device = torch.device(device)
+        self._encoders, self._embed, self._encode_embedded = dict(encoders), embed, encode_embedded
+        for part in self.parts().values():
+            part.eval().to(self.device)
+
+    @property
+    def shows_words(self) -> bool:
+        """Whether gradients reach words."""
+        return self._embed is not None and self._encode_embedded is not None
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules that the encoders hold, by modality, each once."""
+        found: dict[str, nn.Module] = {}
+        for m, encoder in self._encoders.items():
+            extra = [self._embed, self._encode_embedded] if m == self.text else []
+            for module in (h for h in held([encoder, *extra]) if isinstance(h, nn.Module)):
+                if not any(module is f for f in found.values()):
+                    found[m if m not in found else f"{m} {len(found)}"] = module
+        return found
+
+    def encode(self, modality: str, values: Value) -> Tensor:
+        """Vectors [N, D] of length 1, on the CPU."""
+        there = values.to(self.device) if isinstance(values, Tensor) else values
+        return functional.normalize(self._encoders[modality](there), dim=1).cpu()
+
+    def embed(self, values: Sequence[str]) -> Embedded:
+        """Token embeddings of texts."""
+        assert self._embed is not None
+        return self._embed(values)
+
+    def encode_embedded(self, embedded: Embedded) -> Tensor:
+        """Vectors [N, D] of length 1 of embedded texts."""
+        assert self._encode_embedded is not None
+        return functional.normalize(self._encode_embedded(embedded), dim=1).cpu()
+
+    @torch.no_grad()
+    def encode_all(self, modality: str, values: Value) -> Tensor:
+        """The same without a graph, in chunks."""
+        return torch.cat([self.encode(modality, values[k : k + ROWS]) for k in range(0, len(values), ROWS)])
+
+    def zero_shot(self, classes: Sequence[str], prompts: Sequence[str] = ("{}",)) -> ZeroShot:
+        """Classification by prompts; `{}` stands for the class's name."""
+        return ZeroShot(self, classes, prompts)
+
+    def retrieval(self, gallery: Mapping[str, Value], way: Way = "both") -> Retrieval:
+        """Does an input find its partner among these distractors? gallery[m]: values of modality m."""
+        return Retrieval(self, gallery, way)
+
+    def fingerprint(self) -> str:
+        return ",".join(f"{m}={weights_fingerprint(p)}" for m, p in self.parts().items()) + f",scale={self.scale!r}"
+
+
+class _Matched(Model):
+    """What both tasks share: codes are unit vectors of one space."""
+
+    def __init__(self, towers: TwoEncoder) -> None:
+        self.towers = towers
+        shown = {Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.ALIGNED}
+        shown |= {Capability.TRAIN} if towers.parts() else set()
+        shown |= {Capability.EMBEDDINGS} if towers.shows_words and towers.text in self.modalities else set()
+        self.capabilities = frozenset(shown)
+        self._fixed: tuple[int, dict[str, Tensor]] | None = None
+
+    def encode(self, modality: str, values: Value) -> Code:
+        return self.towers.encode(modality, values)
+
+    def embed(self, modality: str, values: Sequence[str]) -> Embedded:
+        return self.towers.embed(values) if self.towers.shows_words else super().embed(modality, values)
+
+    def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
+        return self.towers.encode_embedded(embedded)
+
+    def trainable(self) -> nn.ModuleDict:
+        parts = self.towers.parts()
+        return nn.ModuleDict(parts) if parts else super().trainable()
+
+    def _codes(self) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def fixed(self) -> dict[str, Tensor]:
+        """Codes of what inputs are compared with; encoded again once the encoders' weights have changed."""
+        weights = [t for p in self.towers.parts().values() for t in (*p.parameters(), *p.buffers())]
+        version = sum(t._version for t in weights)
+        if self._fixed is None or self._fixed[0] != version:
+            self._fixed = version, self._codes()
+        return self._fixed[1]
+
+
+class ZeroShot(_Matched):
+    """Which class's prompts lie nearest? logits = scale · cosine with the mean of the class's prompts, [N, K]."""
+
+    def __init__(self, towers: TwoEncoder, classes: Sequence[str], prompts: Sequence[str] = ("{}",)) -> None:
+        if towers.text is None or towers.text not in towers.modalities:
+            raise AskedWrongly(f"{towers.name} has no text encoder, so there is nothing to put prompts to")
+        if not prompts or not all("{}" in p for p in prompts):
+            raise AskedWrongly(f"prompts need a place {{}} for the class's name, got {list(prompts)}")
+        self.modalities = tuple(m for m in towers.modalities if m != towers.text)
+        self.classes, self.prompts = tuple(classes), tuple(prompts)
+        self.name = f"{towers.name}, zero-shot"
+        super().__init__(towers)
+
+    def _codes(self) -> dict[str, Tensor]:
+        texts = [p.replace("{}", c) for c in self.classes for p in self.prompts]
+        assert self.towers.text is not None
+        codes = self.towers.encode_all(self.towers.text, texts).view(len(self.classes), len(self.prompts), -1)
+        return {"classes": functional.normalize(codes.mean(dim=1), dim=1)}
+
+    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        (own,) = codes.values()
+        fused: Tensor = own
+        return fused
+
+    def decide(self, fused: Tensor) -> Tensor:
+        return self.towers.scale * fused @ self.fixed()["classes"].T
+
+    def fingerprint(self) -> str:
+        return f"{self.name}:{self.towers.fingerprint()}:{self.classes}:{self.prompts}"
+
+
+class Retrieval(_Matched):
+    """Does a pair find each other among distractors? logits [N, 2]: the nearest distractor's, the partner's.
+
+    The gallery is fixed, so a sample's scores do not depend on what it is batched with; take it from data that are not
+    audited. way: "first" asks the first modality for the second (with image and text: text retrieval), "second" the
+    other way round, "both" counts a pair as found if both ways find it. classes are `FOUND`.
+    """
+
+    classes = FOUND
+
+    def __init__(self, towers: TwoEncoder, gallery: Mapping[str, Value], way: Way = "both") -> None:
+        self.modalities = towers.modalities
+        if len(self.modalities) != 2:
+            raise AskedWrongly(f"retrieval needs two modalities, {towers.name} has {', '.join(self.modalities)}")
+        if way not in ("both", "first", "second"):
+            raise AskedWrongly(f"way is {way!r}; it must be 'both', 'first' or 'second'")
+        first, second = self.modalities
+        # The partners of the first modality's inputs are of the second, and so are their distractors.
+        wanted = {"both": (first, second), "first": (second,), "second": (first,)}[way]
+        lacking = [m for m in wanted if not len(gallery.get(m, ()))]
+        if lacking:
+            raise AskedWrongly(f"the gallery has no {' and no '.join(lacking)} to tell the partner from")
+        self.gallery: dict[str, Value] = {m: gallery[m] for m in wanted}
+        self.way: Way = way
+        self.name = f"{towers.name}, retrieval"
+        super().__init__(towers)
+
+    def _codes(self) -> dict[str, Tensor]:
+        return {m: self.towers.encode_all(m, v) for m, v in self.gallery.items()}
+
+    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        first, second = self.modalities
+        return torch.cat([codes[first], codes[second]], dim=1)
+
+    def decide(self, fused: Tensor) -> Tensor:
+        first, second = fused.chunk(2, dim=1)
+        by = dict(zip(self.modalities, (second, first), strict=True))  # whom a gallery of this modality competes for
+        own = (first * second).sum(dim=1)
+        others = torch.stack([(by[m] @ codes.T).amax(dim=1) for m, codes in self.fixed().items()]).amax(dim=0)
+        return self.towers.scale * torch.stack([others, own], dim=1)
+
+    def fingerprint(self) -> str:
+        return f"{self.name}:{self.towers.fingerprint()}:{self.way}:{tensors_fingerprint(self.fixed())}"
