@@ -17,7 +17,8 @@ from muroan.checks.bed import MODALITIES
 from muroan.data.memory import InMemory
 from muroan.meter import Metered
 from muroan.robustness.adversarial.gradient_probe import Gradient
-from muroan.robustness.adversarial.pgd import PGD, loss_of
+from muroan.robustness.adversarial.losses import loss_of
+from muroan.robustness.adversarial.pgd import PGD
 from muroan.robustness.adversarial.word_substitution import (
     WordSubstitution,
     candidates,

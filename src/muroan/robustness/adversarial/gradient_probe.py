@@ -26,7 +26,8 @@ from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import integers, sample_keys, uniform
 from muroan.registry import register
 from muroan.robustness.adversarial.gradient_findings import JOINT, NULL, RADII, UNBOUNDED, conclude
-from muroan.robustness.adversarial.pgd import PGD, loss_of
+from muroan.robustness.adversarial.losses import loss_of
+from muroan.robustness.adversarial.pgd import PGD
 from muroan.robustness.adversarial.word_substitution import WordSubstitution, candidates, replaced
 
 ALL_SUBSETS = 3

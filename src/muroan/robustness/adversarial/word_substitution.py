@@ -24,7 +24,7 @@ from muroan.meter import Codes, Metered
 from muroan.modality import Text
 from muroan.model import Capability
 from muroan.registry import register
-from muroan.robustness.adversarial.pgd import loss_of
+from muroan.robustness.adversarial.losses import loss_of
 
 SHORTEST = 4
 """Letters a word needs for a swap of two of them to leave it readable."""
