@@ -64,9 +64,9 @@ def test_fgsm_is_one_step_to_the_border(batch):
 
 
 def valley():
-    """A loss whose gradient turns round: only an attack that shortens its steps comes to rest at the top, at 0.3."""
+    """A loss whose gradient turns round: only an attack that shortens its steps comes to rest at the top, at 0.31."""
     return TorchModel(
-        encoders={"x": lambda v: -((v - 0.3) ** 2)},
+        encoders={"x": lambda v: -((v - 0.31) ** 2)},
         fusion=lambda c: c["x"],
         head=lambda f: torch.cat([torch.ones_like(f), f], dim=1),
         classes=("a", "b"),
@@ -89,7 +89,7 @@ def test_apgd_shortens_its_steps_until_it_is_there():
     found = {}
     for attack in (PGD(steps=100, restarts=1), APGD(steps=100)):
         done = attack.run(Metered(model, data.modalities), data, {"x": Budget(radius=1.0)})
-        found[attack.name] = abs(float(done.batch.inputs["x"]) - 0.3)
+        found[attack.name] = abs(float(done.batch.inputs["x"]) - 0.31)
     assert found["apgd"] < 1e-3
     assert found["apgd"] < found["pgd"]
 
@@ -139,4 +139,4 @@ def test_a_targeted_ratio_points_at_its_class():
     loss = targeted_ratio(logits, torch.tensor([0]), torch.tensor([3]))
     assert float(loss.detach()) == pytest.approx(-3 / (3 - 0.5))
     (g,) = torch.autograd.grad(loss.sum(), logits)
-    assert float(g[0, 3]) > 0 > float(g[0, 0])
+    assert int(g.argmax()) == 3
