@@ -28,10 +28,15 @@ from muroan.dataset import Dataset, Splits
 from muroan.errors import AskedWrongly, nearest, shown
 from muroan.model import Model
 
-MODELS: dict[str, str] = {"easy-vqa": "muroan.models.easy_vqa:easy_vqa_model"}
+MODELS: dict[str, str] = {
+    "easy-vqa": "muroan.models.easy_vqa:easy_vqa_model",
+    "emoji": "muroan.models.emoji_towers:emoji_model",
+}
 """Models by name -> "module:factory"."""
 DATASETS: dict[str, str] = {
     "easy-vqa": "muroan.data.easy_vqa:easy_vqa",
+    "emoji": "muroan.data.emoji:emoji",
+    "emoji-groups": "muroan.data.emoji:emoji_groups",
     "multiple-features": "muroan.data.multiple_features:multiple_features",
 }
 """Data by name -> "module:factory"."""

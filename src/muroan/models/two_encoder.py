@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from muroan.data.pairs import FOUND
 from muroan.errors import AskedWrongly
 from muroan.modality import Value
 from muroan.model import Capability, Code, Embedded, Model, held, tensors_fingerprint, weights_fingerprint
 
-FOUND = ("missed", "found")
-"""Classes of retrieval, and of data of pairs: a pair's target is "found"."""
 ROWS = 512
 """Gallery values that are encoded at once."""
 
