@@ -16,13 +16,20 @@ from typing import Any, TypeVar
 from muroan.attack import Attack
 from muroan.errors import unknown
 from muroan.explainer import Explainer
+from muroan.mitigation import Mitigation
 from muroan.organism import Organism
 from muroan.probe import Probe
 
 PILLARS = ("robustness", "alignment", "monitoring", "controllability")
 GROUP = "muroan.plugins"
 
-KINDS: dict[str, type] = {"probes": Probe, "attacks": Attack, "explainers": Explainer, "organisms": Organism}
+KINDS: dict[str, type] = {
+    "probes": Probe,
+    "attacks": Attack,
+    "explainers": Explainer,
+    "mitigations": Mitigation,
+    "organisms": Organism,
+}
 HOMES = (*PILLARS, "organisms")
 _found: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 
@@ -30,7 +37,7 @@ C = TypeVar("C", bound=type)
 
 
 def register(method: C) -> C:
-    """Class decorator: makes a probe, attack, explainer or organism known under its `name`."""
+    """Class decorator: makes a probe, attack, explainer, mitigation or organism known under its `name`."""
     for kind, base in KINDS.items():
         if issubclass(method, base):
             name = method.name  # type: ignore[attr-defined]
@@ -63,15 +70,25 @@ def load() -> None:
 
 
 def methods(kind: str) -> dict[str, Any]:
-    """All methods of a kind ("probes", "attacks", "explainers", "organisms"), by name."""
+    """All methods of a kind ("probes", "attacks", "explainers", "mitigations", "organisms"), by name."""
     load()
     return dict(sorted(_found[kind].items()))
 
 
 def probe(name: str) -> type[Probe]:
     """The probe of that name; raises `AskedWrongly` with the nearest one."""
-    known = methods("probes")
-    if name not in known:
-        raise unknown("probe", name, known)
-    found: type[Probe] = known[name]
+    found: type[Probe] = _of("probes", name)
     return found
+
+
+def mitigation(name: str) -> type[Mitigation]:
+    """The mitigation of that name; raises `AskedWrongly` with the nearest one."""
+    found: type[Mitigation] = _of("mitigations", name)
+    return found
+
+
+def _of(kind: str, name: str) -> Any:
+    known = methods(kind)
+    if name not in known:
+        raise unknown(kind[:-1], name, known)
+    return known[name]

@@ -1,0 +1,119 @@
+"""A mitigation: from a model and data to a model that is safer by a named measure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from muroan.batch import Schema
+from muroan.dataset import Splits
+from muroan.errors import AskedWrongly, nearest
+from muroan.model import Capability, Model
+from muroan.training import Trainer
+
+
+@dataclass(frozen=True)
+class Mitigated:
+    """What a mitigation made of a model.
+
+    model: the safer one. tensors and facts: all that `Mitigation.restore` needs to make it again from the model that
+    the mitigation was given; facts are plain JSON. notes: what a reader of the comparison should know.
+    """
+
+    model: Model
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mitigation(ABC):
+    """Subclasses are frozen dataclasses whose fields are settings, registered with `@register`.
+
+        name      as the field calls it
+        does      one sentence: what is done, and against what
+        place     where it stands in the taxonomy
+        source    paper and equation
+        needs     capabilities that the model must have
+        improves  probe -> its metrics that should get better
+        removes   planted faults (organisms) that it is meant to remove
+
+    The promises that `muroan.checks` tests: the same seed gives the same model; saved and loaded, predictions are the
+    same bits; what it says that it removes it removes.
+    """
+
+    name: ClassVar[str]
+    does: ClassVar[str]
+    place: ClassVar[str] = "robustness/adversarial"
+    source: ClassVar[str] = ""
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    improves: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    removes: ClassVar[tuple[str, ...]] = ()
+
+    def applies(self, model: Model, schema: Schema) -> str | None:
+        """None if it makes sense here, else the reason why not. Capabilities are checked before."""
+        return None
+
+    @abstractmethod
+    def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
+        """The safer model. `model` is the caller's to give away: its modules may be trained in place.
+
+        data: `members` to train on, `reference` for thresholds; the audited split is not touched. trainer: how
+        training is carried out (device, progress, resuming), see `muroan.training`.
+        """
+
+    @abstractmethod
+    def restore(self, model: Model, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Model:
+        """The safer model again, from a model equal to the one `apply` was given; `model` may be changed in place."""
+
+    @classmethod
+    def configured(cls, settings: Mapping[str, Any]) -> Mitigation:
+        """The mitigation with these settings; raises `AskedWrongly` for one that it does not have."""
+        known = {f.name: f for f in fields(cls)}
+        for name in settings:
+            if name not in known:
+                raise AskedWrongly(f"{cls.name} has no setting {name!r}. {nearest(name, known)}")
+        try:
+            return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()})
+        except (TypeError, ValueError) as error:
+            raise AskedWrongly(f"{cls.name}: {error}") from error
+
+    def settings(self) -> dict[str, Any]:
+        """Settings by name, as they stand beside the saved model."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining(Mitigation):
+    """A mitigation that changes a model's weights and nothing else."""
+
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.TRAIN})
+
+    @abstractmethod
+    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
+        """Train the model's modules in place; returns notes."""
+
+    def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
+        notes = self.train(model, data, trainer, seed=seed)
+        return Mitigated(model, state(model.trainable()), notes=notes)
+
+    def restore(self, model: Model, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Model:
+        load_state(model.trainable(), tensors)
+        return model
+
+
+def state(modules: nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's parameters and buffers, on the CPU; tensors that are shared stand under each name."""
+    return {name: t.detach().cpu().clone().contiguous() for name, t in modules.state_dict().items()}
+
+
+def load_state(modules: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put a state back; raises `AskedWrongly` where it does not fit."""
+    try:
+        modules.load_state_dict(dict(tensors), strict=True)
+    except RuntimeError as error:
+        raise AskedWrongly(f"these weights are not of this model: {error}") from error

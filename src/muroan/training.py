@@ -1,0 +1,292 @@
+"""Training, for every mitigation that trains: where the model lies, resumable, with progress, stopped early.
+
+Batches and random numbers depend on the seed and the step alone, never on what ran before: a training that was
+interrupted ends where it would have ended anyway. Several devices are Accelerate's business (`accelerate launch`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from muroan.batch import Batch
+from muroan.dataset import Dataset, split_off
+from muroan.errors import AskedWrongly, CannotComplete
+from muroan.randomness import key, sample_keys
+
+Loss = Callable[[Batch], Tensor]
+"""The mean loss of a batch, with a graph to the weights."""
+Advance = Callable[[int, str], None]
+"""Called with how many steps were done since the last call, and what is being done now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how fast. epochs: at most so many passes over the training part. batch: samples a step. rate, decay:
+    of AdamW, the rate falling to zero along a cosine. patience: epochs without a lower validation loss before it stops;
+    the weights of the lowest are kept. held_out: share of the data (by cluster) that validates and trains nothing.
+    """
+
+    epochs: int = 10
+    batch: int = 128
+    rate: float = 1e-3
+    decay: float = 0.0
+    patience: int = 3
+    held_out: float = 0.15
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 1 or self.patience < 1 or not self.rate > 0 or not 0 < self.held_out < 1:
+            raise AskedWrongly(f"this is no schedule to train by: {self}")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How it went: mean training and validation loss of each epoch, and the epoch whose weights were kept."""
+
+    training: tuple[float, ...]
+    validation: tuple[float, ...]
+    kept: int
+
+    @property
+    def note(self) -> str:
+        return (
+            f"{len(self.validation)} epochs; validation loss {self.validation[0]:.3g} after the first, "
+            f"{self.validation[self.kept]:.3g} after epoch {self.kept + 1}, whose weights are kept"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """What every training of one hardening shares.
+
+    progress: (title, steps in all) -> context that gives `Advance`. folder: where an unfinished training is kept, so
+    that it can be gone on with; None keeps nothing.
+    """
+
+    progress: Callable[[str, int], Any] | None = None
+    folder: Path | None = None
+    name: str = "training"
+
+    def named(self, name: str) -> Trainer:
+        """The same for a training of another name: each keeps its own state."""
+        return Trainer(progress=self.progress, folder=self.folder, name=f"{self.name}-{name}")
+
+    def fit(
+        self,
+        modules: nn.Module,
+        loss: Loss,
+        data: Dataset,
+        schedule: Schedule,
+        *,
+        seed: int,
+        parameters: Sequence[nn.Parameter] | None = None,
+        validation: Loss | None = None,
+    ) -> Trained:
+        """Train `modules` in place to lower `loss` on batches of `data`.
+
+        parameters: those that move, all if None. validation: the loss that stops it, `loss` if None; evaluated on the
+        part held out, with the same random numbers every time. Modules are in training mode while `loss` runs and in
+        evaluation mode during validation and afterwards.
+        """
+        parts = split_off(data, schedule.held_out, seed)
+        assert parts.reference is not None
+        moving = list(modules.parameters()) if parameters is None else list(parameters)
+        if not moving:
+            raise AskedWrongly(f"{self.name}: there is no parameter to train")
+        run = _Run(self, modules, loss, validation or loss, parts.audited, parts.reference, schedule, seed, moving)
+        with _trainable(modules, moving):
+            return run.carry_out()
+
+
+@dataclass
+class _History:
+    epoch: int = 0
+    training: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    kept: int = 0
+
+
+class _Objective(nn.Module):
+    """The loss as a module, so that whatever wraps modules (data parallelism) sees one forward pass."""
+
+    def __init__(self, modules: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.modules_, self.loss = modules, loss
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.loss(batch)
+
+
+@dataclass
+class _Run:
+    trainer: Trainer
+    modules: nn.Module
+    loss: Loss
+    judge: Loss
+    data: Dataset
+    held: Dataset
+    schedule: Schedule
+    seed: int
+    moving: list[nn.Parameter]
+
+    def carry_out(self) -> Trained:
+        accelerator = _accelerator(self.moving[0].device)
+        optimiser = torch.optim.AdamW(self.moving, lr=self.schedule.rate, weight_decay=self.schedule.decay)
+        steps = -(-len(self.data) // self.schedule.batch)
+        total = steps * self.schedule.epochs
+        objective, prepared = accelerator.prepare(_Objective(self.modules, self.loss), optimiser)
+        history, best = self._resume(optimiser)
+        show = self.trainer.progress or _silent
+        with show(self.trainer.name, total) as advance:
+            advance(history.epoch * steps, "going on")
+            while history.epoch < self.schedule.epochs and not self._patient(history):
+                losses = []
+                for k, index in enumerate(self._batches(history.epoch)):
+                    step = history.epoch * steps + k
+                    for group in optimiser.param_groups:
+                        group["lr"] = self.schedule.rate * (1 + math.cos(math.pi * step / total)) / 2
+                    mine = index[accelerator.process_index :: accelerator.num_processes]
+                    batch = self.data.load(mine).batch
+                    if batch is not None:
+                        losses.append(self._step(accelerator, objective, prepared, batch, step))
+                    advance(1, f"epoch {history.epoch + 1}")
+                history.training.append(sum(losses) / max(1, len(losses)))
+                history.validation.append(self._validated())
+                if history.validation[-1] <= min(history.validation):
+                    history.kept, best = history.epoch, _copy(self.modules)
+                history.epoch += 1
+                if accelerator.is_main_process:
+                    self._save(history, best, optimiser)
+        self.modules.load_state_dict(best)
+        self.modules.eval()
+        return Trained(tuple(history.training), tuple(history.validation), history.kept)
+
+    def _patient(self, history: _History) -> bool:
+        return len(history.validation) - 1 - history.kept >= self.schedule.patience
+
+    def _step(self, accelerator: Any, objective: nn.Module, optimiser: Any, batch: Batch, step: int) -> float:
+        self.modules.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key(self.seed, self.trainer.name, "step", step) % 2**62)
+            with torch.enable_grad():
+                loss: Tensor = objective(batch)
+        value = float(loss.detach())
+        if value != value or abs(value) == float("inf"):
+            raise CannotComplete(f"{self.trainer.name}: the loss is {value} at step {step}; a lower rate may help")
+        optimiser.zero_grad()
+        accelerator.backward(loss)
+        optimiser.step()
+        self.modules.eval()
+        return value
+
+    def _validated(self) -> float:
+        self.modules.eval()
+        total, count = 0.0, 0
+        for k in range(0, len(self.held), self.schedule.batch):
+            batch = self.held.load(range(k, min(k + self.schedule.batch, len(self.held)))).batch
+            if batch is None:
+                continue
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(key(self.seed, self.trainer.name, "validation", k) % 2**62)
+                # Losses may need gradients inside, such as those that attack their inputs.
+                value = float(self.judge(batch).detach())
+            total, count = total + value * len(batch), count + len(batch)
+        if not count:
+            raise CannotComplete(f"{self.trainer.name}: no sample of the validation part can be read")
+        return total / count
+
+    def _batches(self, epoch: int) -> Iterator[list[int]]:
+        keys = sample_keys(list(self.data.ids), self.seed, self.trainer.name, "epoch", epoch)
+        order = keys.argsort(kind="stable").tolist()
+        for k in range(0, len(order), self.schedule.batch):
+            yield order[k : k + self.schedule.batch]
+
+    # What is kept of an unfinished training: weights, the best so far, the optimiser's moments, the history.
+
+    @property
+    def _place(self) -> Path | None:
+        return self.trainer.folder / f"{self.trainer.name}.safetensors" if self.trainer.folder else None
+
+    def _identity(self) -> str:
+        return f"{self.schedule} {self.seed} {self.data.fingerprint()} {len(self.moving)}"
+
+    def _save(self, history: _History, best: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
+        if (place := self._place) is None:
+            return
+        from safetensors.torch import save_file
+
+        tensors = {f"now.{n}": t for n, t in _copy(self.modules).items()} | {f"best.{n}": t for n, t in best.items()}
+        for k, entry in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{k}.{n}": torch.as_tensor(t).clone() for n, t in entry.items()}
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside = place.with_name(f".{place.name}.{os.getpid()}")
+        facts = {"history": json.dumps(vars(history)), "identity": self._identity()}
+        save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, aside, metadata=facts)
+        aside.replace(place)
+
+    def _resume(self, optimiser: torch.optim.Optimizer) -> tuple[_History, dict[str, Tensor]]:
+        """The history of what is kept, and the best weights so far; the modules' own where nothing is."""
+        place = self._place
+        if place is None or not place.exists():
+            return _History(), _copy(self.modules)
+        from safetensors import safe_open
+
+        with safe_open(place, framework="pt") as file:
+            facts = file.metadata() or {}
+            if facts.get("identity") != self._identity():
+                return _History(), _copy(self.modules)  # of another training: this one begins anew
+            kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self.modules.load_state_dict(_under("now.", kept))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimiser.", kept).items():
+            k, _, what = name.partition(".")
+            moments.setdefault(int(k), {})[what] = tensor
+        optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+        return _History(**json.loads(facts["history"])), _under("best.", kept)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _copy(modules: nn.Module) -> dict[str, Tensor]:
+    return {n: t.detach().clone() for n, t in modules.state_dict().items()}
+
+
+def _accelerator(device: torch.device) -> Any:
+    """Accelerate's, on the device where the model lies."""
+    try:
+        from accelerate import Accelerator
+    except ModuleNotFoundError as error:
+        raise AskedWrongly("training needs Accelerate: pip install 'muroan[train]'") from error
+    return Accelerator(cpu=device.type == "cpu")
+
+
+@contextmanager
+def _silent(title: str, total: int) -> Iterator[Advance]:
+    yield lambda done, what: None
+
+
+@contextmanager
+def _trainable(modules: nn.Module, moving: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Only `moving` have gradients meanwhile; afterwards as before, in evaluation mode."""
+    before = {p: p.requires_grad for p in modules.parameters()}
+    chosen = {id(p) for p in moving}
+    try:
+        for p in before:
+            p.requires_grad_(id(p) in chosen)
+        yield
+    finally:
+        for p, was in before.items():
+            p.requires_grad_(was)
+            p.grad = None
+        modules.eval()
