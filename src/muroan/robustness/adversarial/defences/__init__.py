@@ -1,0 +1,1 @@
+"""Defences: mitigations against attacks, and what is needed to attack them adaptively."""

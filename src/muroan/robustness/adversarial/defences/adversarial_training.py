@@ -1,0 +1,115 @@
+"""Adversarial training: learning on the worst that an attack within the budgets makes of each batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from muroan.batch import Batch, Schema
+from muroan.budget import Budget
+from muroan.dataset import Splits
+from muroan.errors import AskedWrongly
+from muroan.meter import Metered
+from muroan.mitigation import Retraining
+from muroan.model import Capability, Model
+from muroan.registry import register
+from muroan.robustness.adversarial.gradient_findings import RADII
+from muroan.robustness.adversarial.pgd import PGD
+from muroan.robustness.adversarial.word_substitution import WordSubstitution
+from muroan.training import Loss, Schedule, Trainer
+
+
+def members(data: Splits, name: str) -> Splits:
+    """The splits, if there is something to train on."""
+    if data.members is None:
+        raise AskedWrongly(f"{name} trains: it needs data to train on (--members), disjoint from the data audited")
+    return data
+
+
+def budgets(schema: Schema, model: Model, radii: tuple[tuple[str, float], ...], words: int) -> dict[str, Budget]:
+    """Modality -> what an attacker may change: given radii over the usual ones of its kind, `words` of each text."""
+    given = dict(radii)
+    unknown = sorted(set(given) - set(schema.modalities))
+    if unknown:
+        raise AskedWrongly(f"radii name {unknown[0]!r}, which is no modality of the data")
+    out = {}
+    for m in model.modalities:
+        modality = schema.modalities[m]
+        if modality.continuous:
+            radius = given.get(m, RADII.get(modality.kind, 0.0))
+            if radius > 0:
+                out[m] = Budget(radius=radius)
+        elif words:
+            out[m] = Budget(words=words)
+    return out
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class AdversarialTraining(Retraining):
+    """Minimises the loss on attacked inputs: projected gradient descent on continuous ones, replaced words in texts.
+
+    Each step attacks its batch anew (all modalities together, the words first where `words` is not 0) and takes the
+    loss on it, mixed with the loss on the untouched batch. radii: by modality name, over the usual ones of its kind;
+    other continuous modalities are not attacked. clean: weight of the untouched batch. steps: of the inner attack.
+    """
+
+    name: ClassVar[str] = "adversarial_training"
+    does: ClassVar[str] = "Trains on the worst case within a budget per modality, against gradient and word attacks."
+    source: ClassVar[str] = "Madry et al., ICLR 2018, equation 2.1; multi-input: survey equation 1"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.GRADIENTS, Capability.TRAIN})
+    improves: ClassVar[Mapping[str, tuple[str, ...]]] = {"robustness.gradient": ("success", "robust_accuracy")}
+
+    radii: tuple[tuple[str, float], ...] = ()
+    words: int = 0
+    steps: int = 4
+    clean: float = 0.3
+    epochs: int = 6
+    batch: int = 128
+    rate: float = 1e-3
+
+    def applies(self, model: Model, schema: Schema) -> str | None:
+        if not budgets(schema, model, self.radii, self.words):
+            return "no modality can be attacked: give radii for its continuous ones, such as radii: [[table, 0.1]]"
+        return None
+
+    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
+        fit_on = members(data, self.name).members
+        assert fit_on is not None
+        allowed = budgets(fit_on.schema, model, self.radii, self.words)
+        loss = self.loss(model, allowed, seed)
+        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
+        done = trainer.named(self.name).fit(model.trainable(), loss, fit_on, schedule, seed=seed)
+        return (done.note,)
+
+    def loss(self, model: Model, allowed: Mapping[str, Budget], seed: int) -> Loss:
+        """The mean of the worst case's and the untouched batch's cross-entropy."""
+
+        def worst(batch: Batch) -> Tensor:
+            changed = attacked(model, batch, allowed, self.steps, seed)
+            hard = functional.cross_entropy(model.predict(changed.inputs), batch.targets)
+            if not self.clean:
+                return hard
+            return (1 - self.clean) * hard + self.clean * functional.cross_entropy(
+                model.predict(batch.inputs), batch.targets
+            )
+
+        return worst
+
+
+def attacked(model: Model, batch: Batch, allowed: Mapping[str, Budget], steps: int, seed: int) -> Batch:
+    """The worst of a batch that a short attack finds, as inputs without a graph; in the model's present mode."""
+    metered = Metered(model, batch.modalities)
+    texts = {m: b for m, b in allowed.items() if b.words}
+    rest = {m: b for m, b in allowed.items() if not b.words}
+    with torch.enable_grad():
+        if texts:
+            batch = WordSubstitution(tries=8).run(metered, batch, texts, seed=seed).batch
+        if rest:
+            batch = PGD(steps=steps, restarts=1).run(metered, batch, rest, seed=seed).batch
+    return batch
