@@ -120,7 +120,7 @@ class APGD(GradientAttack):
         if self.objective not in ("odds", "ratio"):
             raise AskedWrongly(f"apgd climbs 'odds' or 'ratio', not {self.objective!r}")
 
-    def loss(self, logits: Tensor, labels: Tensor, sample: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return (loss_of if self.objective == "odds" else ratio)(logits, labels)
 
     def walk(self, rows: int) -> Walk:

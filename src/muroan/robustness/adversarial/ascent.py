@@ -104,7 +104,7 @@ class Best:
     inputs[m], loss [N], outcome [N, ...] at the first point that decided the sample, else at the one of highest loss;
     steps [N]: the step that decided it, −1 if none; first [N]: the loss of the sample itself; zero [N]: no moving
     input had a gradient at the first step; promised, kept [N]: how much the first step from the sample itself should
-    raise the loss by its gradient there, and did.
+    raise the loss by its gradient there, and did; passes [N]: rows of forward and backward passes spent on the sample.
     """
 
     inputs: Inputs
@@ -115,6 +115,7 @@ class Best:
     zero: Tensor
     promised: Tensor
     kept: Tensor
+    passes: Tensor
 
     @staticmethod
     def at(batch: Batch, moving: Mapping[str, Budget], loss: Tensor, outcome: Tensor) -> Best:
@@ -129,6 +130,7 @@ class Best:
             zero=torch.ones(n, dtype=torch.bool),
             promised=torch.zeros_like(loss),
             kept=torch.zeros_like(loss),
+            passes=torch.zeros(n, dtype=torch.long),
         )
 
     @property
@@ -177,13 +179,17 @@ def ascend(
         with torch.set_grad_enabled(not last):
             seen = objective(leaves, sample)
         loss = seen.loss.detach()
+        best.passes.index_add_(0, sample, torch.ones_like(sample))
         if t == 1 and bool(itself.any()):
             best.kept[sample[itself]] = loss[itself] - best.first[sample[itself]]
         best.keep(t, sample, leaves, seen)
         if last:
             break
+        if t and not bool((best.steps[sample] < 0).any()):
+            break  # nobody is left who would need the gradient
         wanted = list(leaves.values())
         gradients = dict(zip(leaves, model.backward(seen.loss.sum(), wanted, len(sample)), strict=True))
+        best.passes.index_add_(0, sample, torch.ones_like(sample))
         x = walk.move(t, room, {m: v.detach() for m, v in leaves.items()}, gradients, loss)
         if t == 0:
             some = torch.stack([(g != 0).flatten(1).any(dim=1) for g in gradients.values()]).any(dim=0)

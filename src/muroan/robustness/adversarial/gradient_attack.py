@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import ClassVar
 
 import torch
@@ -14,11 +15,13 @@ from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
 from muroan.budget import Budget, Budgets
 from muroan.errors import AskedWrongly
-from muroan.meter import Metered
+from muroan.meter import Codes, Metered
 from muroan.model import Capability
 from muroan.robustness.adversarial.ascent import Best, Inputs, Objective, Room, Seen, Walk, ascend
 from muroan.robustness.adversarial.losses import loss_of
 
+Goal = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(logits [R, K], labels [R] to leave, sample [R] whose rows they are) -> what is climbed, [R]."""
 ROWS = 512
 """Rows that are worked on at once: bounds the memory of the backward pass."""
 
@@ -32,7 +35,7 @@ class GradientAttack(Attack):
 
     `trace`: loss_first, loss_best [N], steps [N] until success (−1: none), zero_gradient [N] (no attacked value had a
     gradient at the first step); promised [N]: how much the first step from the sample itself should raise the loss,
-    by its gradient there; kept [N]: how much it did.
+    by its gradient there; kept [N]: how much it did; passes [N]: forward and backward passes spent on the sample.
 
     steps: of the ascent. restarts: starts, the first being the sample itself, the others random points of the balls.
     stacked: all starts in one batch, which an accelerator with room to spare does in the time of one; on a processor it
@@ -53,11 +56,21 @@ class GradientAttack(Attack):
     def walk(self, rows: int) -> Walk:
         """How `rows` rows move."""
 
-    def loss(self, logits: Tensor, labels: Tensor, sample: Tensor) -> Tensor:
-        """What is climbed, [R], of logits [R, K]; labels [R]: the decisions to leave; sample [R]: whose rows."""
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What is climbed, [R], of logits [R, K]; labels [R]: the decisions to leave."""
         return loss_of(logits, labels)
 
-    def run(self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0) -> Attacked:
+    def goals(self, clean: Tensor, labels: Tensor) -> list[Goal]:
+        """What is climbed one after another, each from every start; clean [N, K]: logits of the samples themselves.
+
+        Values of several goals are compared: the worst case is the highest of any.
+        """
+        return [lambda logits, labels, sample: self.loss(logits, labels)]
+
+    def run(
+        self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0, begin: Batch | None = None
+    ) -> Attacked:
+        """Attack every sample; begin: the same samples where an attack on less left them, for the first start."""
         model.require(*self.needs)
         moving = attackable(model, batch, budgets)
         n = len(batch)
@@ -65,44 +78,56 @@ class GradientAttack(Attack):
             return untouched(model, batch)
         size = max(1, ROWS // (self.restarts if self.stacked else 1))
         parts = [
-            self._some(model, batch.take(range(k, min(k + size, n))) if n > size else batch, moving, seed)
+            self._some(
+                model,
+                batch.take(range(k, min(k + size, n))) if n > size else batch,
+                moving,
+                seed,
+                None if begin is None else {m: begin.inputs[m][k : k + size] for m in moving},
+            )
             for k in range(0, n, size)
         ]
         return parts[0] if len(parts) == 1 else joined(parts)
 
-    def _some(self, model: Metered, batch: Batch, moving: Mapping[str, Budget], seed: int) -> Attacked:
-        clean = model.of(batch)
+    def _some(
+        self, model: Metered, batch: Batch, moving: Mapping[str, Budget], seed: int, begin: Inputs | None
+    ) -> Attacked:
+        codes, index = model.codes(batch)
+        clean = model.logits(codes, index, batch.present or None)
         labels = clean.argmax(dim=1)
-        best = Best.at(batch, moving, loss_of(clean, labels), clean)
-        best.loss = best.first = self.loss(clean, labels, torch.arange(len(batch))).detach()
-        objective = self._objective(model, batch, moving, labels)
+        still = {m: codes[m].take(index[m]) for m in model.modalities if m not in moving}
+        goals = self.goals(clean, labels)
+        best = Best.at(batch, moving, goals[0](clean, labels, torch.arange(len(batch))).detach(), clean)
         every = range(self.restarts)
-        for starts in [list(every)] if self.stacked else [[k] for k in every]:
+        for goal, starts in product(goals, [list(every)] if self.stacked else [[k] for k in every]):
             left = best.left
             if len(left):
+                objective = self._objective(model, batch, still, labels, goal)
                 sample = left.repeat(len(starts))
                 room = Room.around(batch, moving, sample)
-                x = self._starts(batch, room, left, starts, seed)
-                itself = torch.tensor(starts).repeat_interleave(len(left)) == 0
+                x = self._starts(batch, room, left, starts, seed, begin)
+                itself = (torch.tensor(starts).repeat_interleave(len(left)) == 0) & (begin is None and goal is goals[0])
                 walk = self.walk(len(sample))
                 ascend(model, objective, walk, room, x, sample, best, steps=self.steps, itself=itself)
         trace = {"loss_first": best.first, "loss_best": best.loss, "steps": best.steps, "zero_gradient": best.zero}
-        trace |= {"promised": best.promised, "kept": best.kept}
+        trace |= {"promised": best.promised, "kept": best.kept, "passes": best.passes}
         return Attacked(batch.with_inputs(**best.inputs), best.steps >= 0, best.outcome, trace)
 
-    def _objective(self, model: Metered, batch: Batch, moving: Mapping[str, Budget], labels: Tensor) -> Objective:
-        still = {m: model.encode(m, batch.inputs[m]) for m in model.modalities if m not in moving}
-
+    def _objective(
+        self, model: Metered, batch: Batch, still: Mapping[str, Codes], labels: Tensor, goal: Goal
+    ) -> Objective:
         def objective(x: Inputs, sample: Tensor) -> Seen:
             fixed = {m: c.take(sample) for m, c in still.items()}
             logits = model.differentiable({**fixed, **x}, {m: p[sample] for m, p in batch.present.items()})
             mine = labels[sample]
-            return Seen(self.loss(logits, mine, sample), logits.detach().argmax(dim=1) != mine, logits.detach())
+            return Seen(goal(logits, mine, sample), logits.detach().argmax(dim=1) != mine, logits.detach())
 
         return objective
 
-    def _starts(self, batch: Batch, room: Room, left: Tensor, starts: list[int], seed: int) -> Inputs:
-        """Where the rows begin: the samples themselves (start 0), or random points of their balls."""
+    def _starts(
+        self, batch: Batch, room: Room, left: Tensor, starts: list[int], seed: int, begin: Inputs | None
+    ) -> Inputs:
+        """Where the rows begin: the samples themselves or `begin` (start 0), or random points of their balls."""
         out: Inputs = {}
         for m, origin in room.origin.items():
             parts = []
@@ -111,7 +136,10 @@ class GradientAttack(Attack):
                 rows[k * len(left) : (k + 1) * len(left)] = True
                 here = room.take(rows)
                 ids = [batch.ids[i] for i in left.tolist()]
-                parts.append(here.origin[m] if start == 0 else here.drawn(m, ids, seed, self.name, m, start))
+                if start:
+                    parts.append(here.drawn(m, ids, seed, self.name, m, start))
+                else:
+                    parts.append(here.origin[m] if begin is None else here.clip(m, begin[m][left]))
             out[m] = torch.cat(parts)
         return out
 
@@ -131,7 +159,7 @@ def untouched(model: Metered, batch: Batch) -> Attacked:
     logits = model.of(batch)
     flat = loss_of(logits, logits.argmax(dim=1))
     trace = {"loss_first": flat, "loss_best": flat, "steps": torch.full((n,), -1), "zero_gradient": torch.zeros(n) > 0}
-    trace |= {"promised": torch.zeros_like(flat), "kept": torch.zeros_like(flat)}
+    trace |= {"promised": torch.zeros_like(flat), "kept": torch.zeros_like(flat), "passes": torch.zeros(n).long()}
     return Attacked(batch, torch.zeros(n, dtype=torch.bool), logits, trace)
 
 
