@@ -39,6 +39,7 @@ class PlantedModel(Model):
     name = "planted"
     modalities = tuple(MODALITIES)
     classes = ("differ", "agree")
+    vocabulary = VOCABULARY[1:]
     capabilities = frozenset({Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.EMBEDDINGS})
 
     def __init__(self, *, sharp: float = 4.0, noise: float = 1.0, seed: int = 0) -> None:
