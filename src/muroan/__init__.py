@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from muroan.evidence import Evidence
     from muroan.explainer import Attribution, Explainer
     from muroan.finding import Finding, Metric, Verdict
+    from muroan.hardening import harden
     from muroan.meter import Metered
+    from muroan.mitigation import Mitigated, Mitigation
     from muroan.modality import Audio, Image, Modality, Series, Tabular, Text
     from muroan.model import BlackBox, Capability, Model, TorchModel
     from muroan.organism import Organism
@@ -56,7 +58,9 @@ _WHERE = {
     "evidence": ("Evidence",),
     "explainer": ("Attribution", "Explainer"),
     "finding": ("Finding", "Metric", "Verdict"),
+    "hardening": ("harden",),
     "meter": ("Metered",),
+    "mitigation": ("Mitigated", "Mitigation"),
     "modality": ("Audio", "Image", "Modality", "Series", "Tabular", "Text"),
     "model": ("BlackBox", "Capability", "Model", "TorchModel"),
     "organism": ("Organism",),
@@ -87,6 +91,8 @@ __all__ = [
     "InMemory",
     "Metered",
     "Metric",
+    "Mitigated",
+    "Mitigation",
     "Modality",
     "Model",
     "MuroanError",
@@ -104,6 +110,7 @@ __all__ = [
     "TorchModel",
     "Verdict",
     "audit",
+    "harden",
     "open_data",
     "open_model",
     "open_table",

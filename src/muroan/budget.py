@@ -47,3 +47,6 @@ class Budget:
 
 
 Budgets = Mapping[str, Budget]
+
+RADII: Mapping[str, float] = {"image": 8 / 255, "audio": 0.01}
+"""Usual radius (L∞) per kind of modality, in its value space; other kinds have no scale that is known beforehand."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from muroan import settings
 from muroan.batch import Schema
 from muroan.dataset import Splits
-from muroan.errors import AskedWrongly, nearest
+from muroan.errors import AskedWrongly
 from muroan.model import Capability, Model
 from muroan.training import Trainer
 
@@ -71,20 +72,13 @@ class Mitigation(ABC):
         """The safer model again, from a model equal to the one `apply` was given; `model` may be changed in place."""
 
     @classmethod
-    def configured(cls, settings: Mapping[str, Any]) -> Mitigation:
+    def configured(cls, given: Mapping[str, Any]) -> Mitigation:
         """The mitigation with these settings; raises `AskedWrongly` for one that it does not have."""
-        known = {f.name: f for f in fields(cls)}
-        for name in settings:
-            if name not in known:
-                raise AskedWrongly(f"{cls.name} has no setting {name!r}. {nearest(name, known)}")
-        try:
-            return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()})
-        except (TypeError, ValueError) as error:
-            raise AskedWrongly(f"{cls.name}: {error}") from error
+        return settings.configured(cls, given)
 
     def settings(self) -> dict[str, Any]:
         """Settings by name, as they stand beside the saved model."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return settings.settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import polars as pl
 
+from muroan import settings
 from muroan.batch import Schema
 from muroan.clean import Clean
-from muroan.errors import AskedWrongly, nearest
+from muroan.dataset import Dataset
 from muroan.evidence import AUDITED, Evidence
 from muroan.finding import Conclusion, Metric, Panel
+from muroan.meter import Metered
 from muroan.model import Capability, Model
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples: settings come from YAML and JSON, and a probe is hashable."""
-    return tuple(_frozen(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,9 @@ class Probe(ABC):
     `observe` sees one batch with its clean pass and returns one row per sample and condition. It must treat
     samples independently of each other (any batch, any order: the same rows) and draw random numbers from
     `clean.keys`. `conclude` is a function of the evidence alone.
+
+    A probe that first fits something (a patch, a threshold) overrides `prepare`: it sees the reference, never what is
+    audited, and `observe` finds what it returned in `clean.prepared[self.name]`.
     """
 
     name: ClassVar[str]
@@ -92,6 +92,18 @@ class Probe(ABC):
         """None if the question makes sense here, else the reason why not. Capabilities are checked before."""
         return None
 
+    @property
+    def prepares(self) -> bool:
+        """Whether something is fitted on the reference before anything is observed."""
+        return type(self).prepare is not Probe.prepare
+
+    def prepare(self, model: Metered, reference: Dataset, seed: int) -> Any:
+        """What `observe` needs of the reference. Called before observing, again when a run is resumed: equal each time.
+
+        May raise `NotApplicable`, as `observe` may.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def observe(self, clean: Clean) -> Observation:
         """Rows for the samples of one batch. A sample that cannot be observed may raise: it is quarantined."""
@@ -101,17 +113,10 @@ class Probe(ABC):
         """Findings, charts and notes from the evidence alone."""
 
     @classmethod
-    def configured(cls, settings: Mapping[str, Any]) -> Probe:
+    def configured(cls, given: Mapping[str, Any]) -> Probe:
         """The probe with these settings; raises `AskedWrongly` for one that it does not have."""
-        known = {f.name: f for f in fields(cls)}
-        for name in settings:
-            if name not in known:
-                raise AskedWrongly(f"{cls.name} has no setting {name!r}. {nearest(name, known)}")
-        try:
-            return cls(**{name: _frozen(value) for name, value in settings.items()})
-        except (TypeError, ValueError) as error:
-            raise AskedWrongly(f"{cls.name}: {error}") from error
+        return settings.configured(cls, given)
 
     def settings(self) -> dict[str, Any]:
         """Settings by name, as they stand in a run's plan."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return settings.settings(self)

@@ -2,6 +2,9 @@
 
     easy-vqa                        what ships with Muroan
     multiple-features               data alone, whose files a package ships that is installed besides
+    hf:owner/name  hf:./folder      a model of transformers (muroan.models.hf) from a hub or a folder; the data choose
+                                    its task. hf:...?prompt=an X-ray of {}. sets what stands around class names
+    path/to/model                   a folder that `muroan harden` wrote
     torch:package.module:factory    a function of your own that returns a `muroan.Model`
     python:package.module:factory   the same for data: it returns a `Dataset` or `Splits`
     cases.csv  cases.parquet  ...   a table, with the meaning of its columns in cases.yaml or given along
@@ -22,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from muroan import hardened
 from muroan.data.table import SpecLike, open_table
 from muroan.data.tablefile import SUFFIXES
 from muroan.dataset import Dataset, Splits
@@ -43,8 +47,10 @@ DATASETS: dict[str, str] = {
 
 CODE = ("torch", "python")
 """Schemes that name a function to call."""
-LATER = ("hf", "onnx", "sklearn", "chat")
-"""Schemes that are meant to come and that nobody should have to guess about."""
+HUB = "hf"
+"""The scheme of transformers' models."""
+LATER = ("onnx", "sklearn", "chat")
+"""Schemes that are meant to come and that nobody should have to guess about; for data, `HUB` is one as well."""
 
 
 def known(kind: str) -> dict[str, str]:
@@ -53,17 +59,26 @@ def known(kind: str) -> dict[str, str]:
     return plugins | {"models": MODELS, "datasets": DATASETS}[kind]
 
 
-def open_model(ref: str) -> Model:
-    """The model that `ref` names; `AskedWrongly` if it names none, or what it names is not one."""
+def open_model(ref: str, data: Splits | None = None) -> Model:
+    """The model that `ref` names; `AskedWrongly` if it names none, or what it names is not one.
+
+    data: what it will be asked about; a model without a task of its own takes it from them.
+    """
     names = known("models")
-    works = f"A model is {', '.join(sorted(names))} or torch:package.module:factory."
+    works = f"A model is {', '.join(sorted(names))}, torch:package.module:factory or hf:owner/name."
     scheme, _, rest = ref.partition(":")
     if ref in names:
         found = _made(names[ref], ref, Model)
     elif scheme in CODE:
         found = _made(rest, ref, Model)
+    elif hardened.is_folder(ref):
+        found = hardened.open_folder(ref, lambda base: open_model(base, data))
+    elif scheme == HUB:
+        from muroan.models.hf import from_reference
+
+        found = from_reference(rest, data)
     else:
-        raise _not_known("model", ref, works, [*names, *(f"{s}:" for s in CODE)])
+        raise _not_known("model", ref, works, [*names, *(f"{s}:" for s in (*CODE, HUB))])
     if not isinstance(found, Model):
         raise AskedWrongly(
             f"{ref} returned {_described(found)}, expected a muroan.Model. Wrap it in muroan.TorchModel("
@@ -84,7 +99,7 @@ def open_data(ref: str, *, columns: SpecLike | None = None) -> Splits:
     names, tables = known("datasets"), ", ".join(SUFFIXES)
     works = f"Data are {', '.join(sorted(names))}, a table ({tables}) or python:package.module:factory."
     scheme, _, rest = ref.partition(":")
-    is_table = Path(ref).suffix.lower() in SUFFIXES and scheme not in (*CODE, *LATER)
+    is_table = Path(ref).suffix.lower() in SUFFIXES and scheme not in (*CODE, HUB, *LATER)
     if columns is not None and not is_table:
         raise AskedWrongly(f"columns are given for {ref}, which is not a table ({tables})")
     if ref in names:
@@ -117,7 +132,7 @@ def _described(thing: object) -> str:
 
 def _not_known(what: str, ref: str, works: str, known: list[str]) -> AskedWrongly:
     scheme, colon, _ = ref.partition(":")
-    if colon and scheme in LATER:
+    if colon and scheme in (HUB, *LATER):  # of models, a hub's are open by now
         return AskedWrongly(f"references of the kind {scheme}: do not work yet ({shown(ref)}). {works}")
     name = f"{scheme}:" if colon else ref
     close = nearest(name, known)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from muroan import __version__, plain_yaml, registry
+from muroan import __version__, registry
+from muroan.auditing.asked import parse
 from muroan.auditing.gate import Gate, read_gate
 from muroan.auditing.observe import selection
 from muroan.dataset import Dataset, Splits, split_off
@@ -158,14 +159,7 @@ def choose_probes(asked: ProbesAsked) -> tuple[Probe, ...]:
 
 
 def _parse(text: str) -> Probe:
-    """`name` or `name:setting=value,setting=value`; values are read as YAML scalars."""
-    name, _, rest = text.partition(":")
-    settings: dict[str, Any] = {}
-    for item in filter(None, rest.split(",")):
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise AskedWrongly(f"--probe {text}: {item!r} is not of the form setting=value")
-        settings[key.strip()] = plain_yaml.parse(f"value: {value}", f"--probe {text}")["value"]
+    name, settings = parse(text, "--probe")
     return registry.probe(name).configured(settings)
 
 
@@ -203,12 +197,12 @@ def prepare(
         splits = replace(splits, reference=_splits(reference, open_data).audited)
     if members is not None:
         splits = replace(splits, members=_splits(members, open_data).audited)
-    if splits.reference is None and any(REFERENCE in p.splits for p in chosen):
+    if splits.reference is None and any(REFERENCE in p.splits or p.prepares for p in chosen):
         off = split_off(splits.audited, REFERENCE_SHARE, seed)
         splits = replace(splits, audited=off.audited, reference=off.reference)
     splits.check()
 
-    subject = open_model(model) if isinstance(model, str) else model
+    subject = open_model(model, splits) if isinstance(model, str) else model
     if not isinstance(subject, Model):
         raise AskedWrongly(
             f"the model is a {type(subject).__name__}; wrap it in muroan.TorchModel (encoders, fusion, head) or "
@@ -275,6 +269,6 @@ def why_not(probe: Probe, model: Model, splits: Splits) -> str | None:
         (REFERENCE, "a reference disjoint from the data audited"),
         (MEMBERS, "a sample of the training data"),
     ):
-        if split in probe.splits and split not in have:
+        if (split in probe.splits or (split == REFERENCE and probe.prepares)) and split not in have:
             return f"needs {what} (--{split})"
     return probe.applies(model, splits.audited.schema)

@@ -174,7 +174,10 @@ def audit(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="probes, attacks, explainers, organisms, models or datasets; all if left out.")
+        str,
+        typer.Argument(
+            help="probes, attacks, explainers, mitigations, organisms, models or datasets; all if left out."
+        ),
     ] = "all",
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
@@ -229,6 +232,60 @@ def diff(
             _console().print(diff_table(found))
             _say(found.why)
         raise typer.Exit(1 if found.worse else 0)
+
+
+@app.command()
+def harden(
+    model: Annotated[str, typer.Argument(help="MODEL reference.")],
+    data: Annotated[str, typer.Argument(help="DATA reference; its members train, what is audited is held out.")],
+    with_: Annotated[
+        list[str], typer.Option("--with", help="NAME[,NAME...] or NAME:setting=value,...; again for more, in order.")
+    ],
+    probe: Probes = None,
+    reference: Annotated[str | None, typer.Option("--reference", help="Data on which thresholds are fitted.")] = None,
+    members: Annotated[str | None, typer.Option("--members", help="Data to train on.")] = None,
+    out: Out = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End with 3 where nothing promised improved.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Apply mitigations, save the safer model, audit before and after: what improved, and what did it cost?
+
+    OUT/model is a MODEL reference. Ends with 1 if something that a mitigation promises to improve got worse.
+    """
+    with _errors(out):
+        from muroan.hardening import fresh_folder
+        from muroan.hardening import harden as carry
+
+        where = out or fresh_folder(model)
+    with _errors(where):
+        if not quiet:
+            _say(f"directory: {where}", error=json)
+        done = carry(
+            model,
+            data,
+            with_,
+            probes=probe,
+            reference=reference,
+            members=members,
+            out=where,
+            limit=limit,
+            seed=seed or 0,
+            show_progress=not quiet,
+        )
+        if json:
+            typer.echo(done.outcome.model_dump_json(indent=1))
+        elif not quiet:
+            from muroan.cli.tables import harden_table
+
+            _console().print(harden_table(done.outcome))
+            for note in done.outcome.notes:
+                _say(note)
+            _say(f"model: {done.path / 'model'}")
+            _say(done.outcome.why)
+        raise typer.Exit(done.exit_code if strict or done.exit_code != 3 else 0)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from muroan.mitigation import Mitigation
 from muroan.organism import Organism
 from muroan.report.text import one_line
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from muroan.auditing.diff import Comparison
     from muroan.auditing.explain import Story
     from muroan.auditing.trial import TrialCost
+    from muroan.hardening import Outcome
     from muroan.selftest import SelfTest
 
 VERDICT_STYLES = {"better": "green", "worse": "bold red", "undecided": "dim"}
@@ -54,6 +56,9 @@ def _described(name: str, method: Any) -> dict[str, Any]:
         entry["finds"] = {fault: list(metrics) for fault, metrics in method.finds.items()}
     else:
         entry["question"] = " ".join((method.__doc__ or "").split("\n\n")[0].split())
+    if issubclass(method, Mitigation):
+        entry |= {"question": method.does, "improves": {p: list(n) for p, n in method.improves.items()}}
+        entry["removes"] = list(method.removes)
     entry["needs"] = sorted(c.value for c in method.needs)
     return entry
 
@@ -68,7 +73,7 @@ def listing_tables(found: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
             for e in entries:
                 table.add_row(_cell(e["name"]), _cell(e["where"]))
         else:
-            table.add_column("planted fault" if kind == "organisms" else "answers")
+            table.add_column({"organisms": "planted fault", "mitigations": "does"}.get(kind, "answers"))
             table.add_column("in" if kind == "organisms" else "needs")
             for e in entries:
                 table.add_row(_cell(e["name"]), _cell(e["question"]), _cell(", ".join(e["needs"])))
@@ -112,6 +117,28 @@ def diff_table(found: Comparison) -> Table:
         )
     for t in found.turned:
         table.add_row(_cell(t.key), "verdict", "", t.before.value, t.after.value, "", "")
+    return table
+
+
+def harden_table(found: Outcome) -> Table:
+    """What improved, what it cost, and what nobody can tell yet."""
+    title = f"{one_line(found.before)} → {', '.join(found.mitigations)}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("", "probe", "outcome", "condition", "before", "after", "difference"):
+        table.add_column(column, justify="right" if column in ("before", "after", "difference") else "left")
+    styles = {"improved": "green", "cost": "bold red", "undecided": "dim"}
+    for row in found.rows:
+        c, d = row.change, row.change.difference
+        table.add_row(
+            Text(row.verdict + ("*" if row.promised else ""), style=styles[row.verdict]),
+            _cell(c.probe),
+            _cell(f"{c.outcome} ({c.better} is better)"),
+            _cell(c.condition or ("" if c.probe == "clean" else "all")),
+            f"{c.before:.4f}",
+            f"{c.after:.4f}",
+            f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}] n={d.n}",
+        )
+    table.caption = "* promised to improve"
     return table
 
 

@@ -11,14 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from muroan.batch import Batch, Schema
-from muroan.budget import Budget
+from muroan.budget import RADII, Budget
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
 from muroan.mitigation import Retraining
 from muroan.model import Capability, Model
 from muroan.registry import register
-from muroan.robustness.adversarial.gradient_findings import RADII
 from muroan.robustness.adversarial.pgd import PGD
 from muroan.robustness.adversarial.word_substitution import WordSubstitution
 from muroan.training import Loss, Schedule, Trainer
