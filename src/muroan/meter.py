@@ -233,6 +233,19 @@ class Metered:
             codes = {m: self._differentiable_code(m, v) for m, v in inputs.items()}
             return self._check(self.model.decide(self._fuse(codes, here)), n)
 
+    def fused_differentiable(
+        self, inputs: Mapping[str, Value | Embedded | Codes], present: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What `differentiable` gives, with the fused codes [N, D] before the logits; needs `Capability.FUSE` too."""
+        self.require(Capability.GRADIENTS, Capability.FUSE)
+        n = max(
+            v.n if isinstance(v, Codes) else len(v.vectors if isinstance(v, Embedded) else v) for v in inputs.values()
+        )
+        here = present if present and Capability.ABSENT in self.model.capabilities else None
+        with self.meter.timed("forward for gradients", n):
+            fused = self._fuse({m: self._differentiable_code(m, v) for m, v in inputs.items()}, here)
+            return fused, self._check(self.model.decide(fused), n)
+
     def encode_differentiable(self, modality: str, values: Value | Embedded) -> Code:
         """Codes of N values with a graph back to them; needs gradients and a model that can be taken apart.
 

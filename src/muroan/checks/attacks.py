@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -10,11 +11,14 @@ from torch import Tensor
 from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
 from muroan.budget import Budget
-from muroan.checks.bed import MODALITIES, PlantedModel, planted
+from muroan.checks.bed import MODALITIES, SIDE, PlantedModel, model_for, planted
 from muroan.meter import Metered
-from muroan.modality import Text
+from muroan.modality import Text, Value
+from muroan.model import Capability, Code
 
 N = 24
+STEPS = 40
+"""Steps that attacks with more of them are given here."""
 
 
 def _batch() -> Batch:
@@ -32,8 +36,24 @@ def _budgets(factor: float = 1.0) -> dict[str, Budget]:
     return {m: b.scaled(factor) for m, b in full.items()}
 
 
+def _ready(attack: Attack) -> Attack:
+    """The attack with a target where it asks for one, and no more steps than show what it does."""
+    settings = {f.name for f in fields(attack)}
+    if "target" in settings and getattr(attack, "target", None) is None:
+        bright = torch.full((3, SIDE, SIDE), 0.5)
+        bright[..., : SIDE // 2] = 0.75
+        attack = replace(attack, target=bright)  # type: ignore[call-arg]
+    if getattr(attack, "steps", 0) > STEPS:
+        attack = replace(attack, steps=STEPS)  # type: ignore[call-arg]
+    return attack
+
+
+def _model(attack: Attack) -> Metered:
+    return Metered(model_for(attack.needs), MODALITIES)
+
+
 def _run(attack: Attack, budgets: Mapping[str, Budget], batch: Batch | None = None, seed: int = 0) -> Attacked:
-    return attack.run(Metered(PlantedModel(), MODALITIES), batch if batch is not None else _batch(), budgets, seed=seed)
+    return _ready(attack).run(_model(attack), batch if batch is not None else _batch(), budgets, seed=seed)
 
 
 def _equal(a: Batch, b: Batch) -> bool:
@@ -105,26 +125,40 @@ def _words_changed(old: str, new: str) -> int:
 
 def every_call_is_counted(attack: Attack) -> None:
     """The meter's rows agree with what the model itself was asked."""
-    model = _Counting()
+    model = model_for(attack.needs)
+    asked: dict[str, int] = {}
+    _watch(model, asked)
     metered = Metered(model, MODALITIES)
-    attack.run(metered, _batch(), _budgets())
+    _ready(attack).run(metered, _batch(), _budgets())
     counts = metered.meter.counts
-    asked = counts.get("fuse", 0) + counts.get("predict", 0) + counts.get("forward for gradients", 0)
-    assert asked == model.decided, f"the meter has {asked} decisions, the model made {model.decided}"
+    decided = counts.get("fuse", 0) + counts.get("predict", 0) + counts.get("forward for gradients", 0)
+    made = asked.get("decide", 0)
+    assert decided == made, f"the meter has {decided} decisions, the model made {made}"
+    if attack.needs >= {Capability.ALIGNED}:  # codes alone say something there, so their passes are the cost
+        for m in model.modalities:
+            met = counts.get(f"encode {m}", 0) + counts.get(f"encode {m} for gradients", 0)
+            assert met == asked.get(m, 0), f"the meter has {met} codes of {m}, the model made {asked.get(m, 0)}"
 
 
-class _Counting(PlantedModel):
-    decided = 0
+def _watch(model: PlantedModel, asked: dict[str, int]) -> None:
+    """Count what the model itself is asked: rows of codes by modality, and of decisions."""
+    encode, decide = model.encode, model.decide
 
-    def decide(self, fused: Tensor) -> Tensor:
-        self.decided += len(fused)
-        return super().decide(fused)
+    def encoding(modality: str, values: Value) -> Code:
+        asked[modality] = asked.get(modality, 0) + len(values)
+        return encode(modality, values)
+
+    def deciding(fused: Tensor) -> Tensor:
+        asked["decide"] = asked.get("decide", 0) + len(fused)
+        return decide(fused)
+
+    model.encode, model.decide = encoding, deciding  # type: ignore[method-assign]
 
 
 def success_is_real_and_grows_with_the_budget(attack: Attack) -> None:
     """What is called a success changes the decision when the changed inputs are put to the model again."""
     batch = _batch()
-    model = Metered(PlantedModel(), MODALITIES)
+    model = _model(attack)
     before = model.of(batch).argmax(dim=1)
     shares = []
     for factor in (0.25, 0.5, 1.0):

@@ -7,12 +7,12 @@ combine them. Everything is seeded and vectorised, and nothing is trained: it ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from muroan.data.memory import InMemory
 from muroan.dataset import Splits
@@ -81,6 +81,50 @@ class PlantedModel(Model):
 
     def fingerprint(self) -> str:
         return f"planted:{self.sharp}:{self.noise}:{self.seed}"
+
+
+class PlantedAligned(PlantedModel):
+    """Reads the same world as two encoders into one space do: "agree" where picture and text lie close together.
+
+    A picture's code is the unit vector along (half bright or dark, ripple, 0), a text's along (warm or cold, the words
+    beside, 1 for being a text): a picture that ripples, or a text without its cue, leaves its partner.
+    """
+
+    name = "planted, aligned"
+    modalities = ("image", "text")
+    capabilities = PlantedModel.capabilities | {Capability.ALIGNED}
+
+    def encode(self, modality: str, values: Value) -> Code:
+        if modality == "text":
+            return self.encode_embedded(modality, self.embed(modality, values))
+        found = super().encode(modality, values)
+        return nn.functional.normalize(nn.functional.pad(found * torch.tensor([1.0, self.noise]), (0, 1)), dim=1)
+
+    def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
+        words = super().encode_embedded(modality, embedded)
+        one = torch.full_like(words[:, :1], 0.3)
+        return nn.functional.normalize(torch.cat([words[:, :2], one], dim=1), dim=1)
+
+    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        return torch.cat([codes["image"], codes["text"]], dim=1)
+
+    def decide(self, fused: Tensor) -> Tensor:
+        image, text = fused.chunk(2, dim=1)
+        score = self.sharp * ((image * text).sum(dim=1) - 0.4)
+        return torch.stack([-score, score], dim=1)
+
+    def fingerprint(self) -> str:
+        return f"aligned {super().fingerprint()}"
+
+
+def surrogate() -> PlantedModel:
+    """Another planted model: the same kind, another seed."""
+    return PlantedModel(seed=1)
+
+
+def model_for(needs: Collection[Capability]) -> PlantedModel:
+    """The planted model for a method with these needs."""
+    return PlantedAligned() if Capability.ALIGNED in needs else PlantedModel()
 
 
 def _world(name: str, n: int, seed: int) -> InMemory:
