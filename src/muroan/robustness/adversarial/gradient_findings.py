@@ -1,46 +1,39 @@
-"""What the gradient attack's evidence says: success with its controls, and whether the attack was worth its name."""
+"""What the gradient attack's evidence says: success with its controls, alone and together, by budget and by group."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
-from muroan.estimate import Estimate, paired_difference, proportion
+from muroan.estimate import Estimate, max_gap, mean, paired_difference, proportion, sum_by_cluster
 from muroan.evidence import AUDITED, Evidence, clusters
-from muroan.finding import Bar, BarChart, Chart, Conclusion, Finding, Line, LineChart
+from muroan.finding import Conclusion, Finding
+from muroan.robustness.adversarial.gradient_cells import JOINT, NULL, RANDOM, Cells
+from muroan.robustness.adversarial.gradient_frontier import budget_of, charts, cheapest
+from muroan.robustness.adversarial.gradient_health import health
 
 if TYPE_CHECKING:
     from muroan.robustness.adversarial.gradient_probe import Gradient
 
-JOINT, NULL, UNBOUNDED = "joint", "null", "unbounded"
-RADII = {"image": 8 / 255, "audio": 0.01}
-"""Default radius per kind, in the modality's value space; other kinds have no scale that is known beforehand."""
-
-PROMISE = 1e-3
-"""A rise of the loss, in log-odds, that stands clear of the rounding of single precision."""
-KEPT = 0.1
-"""The part of what a gradient promises that a first step should bring: bends cost some, a shattered gradient all."""
+SMALLEST_GROUP = 10
+"""Right answers that a value of a group needs for a figure of its own."""
 
 
 def conclude(probe: Gradient, evidence: Evidence) -> Conclusion:
-    """Success with its controls and its health, then the details."""
-    level = evidence.about.level
-    rows = evidence.of(AUDITED).filter(pl.col("attacked")).sort("sample")
-    by = {c: rows.filter(pl.col("condition") == c) for c in evidence.conditions()}
+    """Success with its controls and its health, then what is cheapest, then the details."""
     total = len(evidence.of(AUDITED, NULL))
-    if not len(by[NULL]):
+    cells = Cells.of(evidence)
+    if not len(cells.by[NULL]):
         reason = "the model got no sample right, so there was nothing to attack"
         return Conclusion(findings=[_silent(probe, reason)], notes=[reason])
-    rates = {c: proportion(r["success"], clusters(r), level=level) for c, r in by.items() if len(r)}
-    attacks = [c for c in rates if c not in (NULL, UNBOUNDED) and not c.startswith("random ")]
-    health, sick = _health(probe, by, rates, level)
-    judged = not sick
-    joint = by[JOINT]
-    controls = {"random change of equal size": rates[f"random {JOINT}"], "no change": rates[NULL]}
+    rates = {c: proportion(r["success"], clusters(r), level=cells.level) for c, r in cells.by.items() if len(r)}
+    healthy, sick = health(probe, cells)
+    joint = cells.by[JOINT]
+    controls = {"random change of equal size": rates[RANDOM + JOINT], "no change": rates[NULL]}
     doubt = f" Health check failed ({'; '.join(sick)}): a lower bound, not judged." if sick else ""
-    note = f"Of {len(joint)} right answers among {total} samples; success: the decision changes.{doubt}"
     findings = [
         Finding(
             probe=probe.name,
@@ -48,33 +41,21 @@ def conclude(probe: Gradient, evidence: Evidence) -> Conclusion:
             title="Right answers turned by attacking all inputs together",
             estimate=rates[JOINT],
             controls=controls,
-            note=note,
-            judged=judged or rates[JOINT].low > 0.5,
+            note=f"Of {len(joint)} right answers among {total} samples; success: the decision changes.{doubt}",
+            judged=not sick or rates[JOINT].low > 0.5,
         ),
         Finding(
             probe=probe.name,
             metric="excess",
             title="What choosing the changes adds over random ones",
-            estimate=paired_difference(
-                joint["success"], by[f"random {JOINT}"]["success"], clusters(joint), level=level
-            ),
+            estimate=paired_difference(joint["success"], cells.random(cells.full), cells.clusters, level=cells.level),
             controls=controls,
-            judged=judged,
+            judged=not sick,
         ),
-        *health,
+        *healthy,
     ]
-    singles = [c for c in attacks if c != JOINT and " + " not in c]
-    if len(singles) > 1:
-        best = max(singles, key=lambda c: rates[c].value)
-        findings.append(
-            _detail(
-                probe,
-                "interaction",
-                f"What attacking together adds over {best} alone, the strongest input",
-                paired_difference(joint["success"], by[best]["success"], clusters(joint), level=level),
-                note="The strongest input is chosen on the same samples (oracle): the interaction is understated.",
-            )
-        )
+    if len(cells.names) > 1:
+        findings += _together(probe, cells, judged=not sick)
     robust = evidence.of(AUDITED, JOINT).sort("sample")
     stays = (robust["clean_correct"] & ~robust["success"]).to_list()
     findings.append(
@@ -82,78 +63,77 @@ def conclude(probe: Gradient, evidence: Evidence) -> Conclusion:
             probe,
             "robust_accuracy",
             "Samples that stay right when all inputs are attacked",
-            proportion(stays, clusters(robust), level=level),
-            controls={"untouched": proportion(robust["clean_correct"], clusters(robust), level=level)},
+            proportion(stays, clusters(robust), level=cells.level),
+            controls={"untouched": proportion(robust["clean_correct"], clusters(robust), level=cells.level)},
         )
     )
-    findings += [
+    for cell, c in cells.conditions.items():
+        if c != JOINT and set(cell) <= {0.0, 1.0}:
+            title = f"Right answers turned by attacking {c}"
+            control = {"random change of equal size": rates[RANDOM + c]}
+            found = _detail(probe, "success", title, rates[c], controls=control)
+            findings.append(found.model_copy(update={"modality": c}))
+    least, notes = cheapest(probe, evidence.about, cells)
+    findings += [*least, *_groups(probe, joint, evidence)]
+    said = probe.together().climb()
+    budgets = "; ".join(_budget(probe, evidence, m, kind) for m, kind in evidence.about.modalities.items())
+    notes += [
+        f"Full budgets: {budgets}; {said.name}, {said.steps} steps, {said.restarts} starts at full budgets.",
+        "Budgets are nested: an answer that gave way to a smaller budget counts at every larger one and is not "
+        "attacked there again, so success never falls as a budget grows, by construction.",
+        "Random changes: at full budgets, in as many draws as the ascents over the same inputs make passes at all "
+        "budgets; one where only words change.",
+    ]
+    return Conclusion(findings=findings, charts=charts(probe, evidence.about, cells, rates), notes=notes)
+
+
+def _together(probe: Gradient, cells: Cells, *, judged: bool) -> list[Finding]:
+    """Is attacking together more than the strongest input alone, than any of them, than all of them added up?"""
+    singles = {m: cells.success(cells.alone(m)).astype(float) for m in cells.names}
+    together = cells.success(cells.full).astype(float)
+    apart = np.maximum.reduce(list(singles.values()))
+    best = max(singles, key=lambda m: singles[m].mean())
+    guessed = np.maximum.reduce([cells.random(cells.alone(m)) for m in cells.names])
+    by_chance = cells.random(cells.full) & ~guessed
+    summed = np.sum(list(singles.values()), axis=0)
+    return [
         _detail(
             probe,
-            "success",
-            f"Right answers turned by attacking {c}",
-            rates[c],
-            controls={"random change of equal size": rates[f"random {c}"]},
-        ).model_copy(update={"modality": c})
-        for c in attacks
-        if c != JOINT
+            "interaction",
+            f"What attacking together adds over {best} alone, the strongest input",
+            paired_difference(together, singles[best], cells.clusters, level=cells.level),
+            note="The strongest input is chosen on the same samples (oracle): the interaction is understated.",
+        ),
+        Finding(
+            probe=probe.name,
+            metric="together_only",
+            title="Right answers that give way to all inputs together and to none alone",
+            estimate=cells.estimate((together > apart).astype(float)),
+            controls={"random change of equal size": cells.estimate(by_chance)},
+            note="At full budgets, sample by sample. Two inputs that only add up give some of this as well: answers "
+            "whose margin lies beyond the reach of each and within that of both.",
+            judged=judged,
+        ),
+        _detail(
+            probe,
+            "beyond_sum",
+            "What attacking together adds over the sum of what each input alone reaches",
+            _beyond(together, summed, len(singles), cells),
+            controls={f"{m} alone": cells.rates[cells.alone(m)] for m in singles},
+            note="The sum counts at most 1." + (" It reaches 1 here." if summed.mean() >= 1 else ""),
+        ),
     ]
-    findings += _groups(probe, joint, evidence)
-    notes = [
-        f"Budgets: {_budget_words(probe, evidence)}; {probe.steps} steps, {probe.restarts} starts.",
-        "Random changes: the best of as many draws as gradient descent makes passes; one where only words change.",
-    ]
-    return Conclusion(findings=findings, charts=_charts(by, rates, attacks), notes=notes)
 
 
-def _health(
-    probe: Gradient, by: Mapping[str, pl.DataFrame], rates: Mapping[str, Estimate], level: float
-) -> tuple[list[Finding], list[str]]:
-    """Is the attack worth its name? Findings, and what failed in words."""
-    found: list[Finding] = []
-    sick: list[str] = []
-    wide = by[UNBOUNDED].filter(pl.col("crude")) if UNBOUNDED in by else None
-    if wide is not None and len(wide):
-        estimate = proportion(wide["success"], clusters(wide), level=level)
-        if estimate.value < probe.metric("unbounded_success").limit:  # type: ignore[operator]
-            sick.append(f"without bound it fools {estimate.value:.0%} of what crude changes fool")
-        title = "Fooled without bound, of those that crude changes fool"
-        found.append(_health_finding(probe, "unbounded_success", title, estimate))
-    climbs = [c for c in by if "loss_best" in by[c].columns and c not in (NULL, UNBOUNDED)]
-    climbs = [c for c in climbs if not c.startswith("random ") and by[c]["loss_best"].null_count() < len(by[c])]
-    gradient = next((c for c in climbs if by[c]["zero_gradient"].null_count() == 0), None)
-    if gradient is not None:
-        rows = by[gradient]
-        zero = proportion(rows["zero_gradient"] > 0, clusters(rows), level=level)
-        if zero.value > probe.metric("zero_gradients").limit:  # type: ignore[operator]
-            sick.append(f"{zero.value:.0%} of the samples have no gradient")
-        found.append(_health_finding(probe, "zero_gradients", f"Samples without any gradient ({gradient})", zero))
-        if "promised" in rows.columns:
-            found += _steps(probe, rows, gradient, sick, level)
-        rise = proportion((rows["loss_best"] > rows["loss_first"]) | rows["success"], clusters(rows), level=level)
-        found.append(_detail(probe, "loss_rise", f"Samples on which the loss was made to rise ({gradient})", rise))
-        search = by[f"random {gradient}"]
-        ahead = paired_difference(search["success"], rows["success"], clusters(rows), level=level)
-        if ahead.low > 0:
-            sick.append("random search does better than the gradient")
-        found.append(_health_finding(probe, "search_advantage", f"Random search over the gradient ({gradient})", ahead))
-    return found, sick
-
-
-def _steps(probe: Gradient, rows: pl.DataFrame, gradient: str, sick: list[str], level: float) -> list[Finding]:
-    """Does a step along the gradient do what the gradient says? Of the samples to which it says something."""
-    told = rows.filter(pl.col("promised") > PROMISE)
-    if not len(told):
-        return []
-    kept = proportion(told["kept"] >= KEPT * told["promised"], clusters(told), level=level)
-    if kept.value < probe.metric("gradient_kept").limit:  # type: ignore[operator]
-        sick.append(f"on {1 - kept.value:.0%} of the samples a step along the gradient does not do what it says")
-    title = f"Steps along the gradient that raise the loss as it says ({gradient})"
-    note = f"Of the {len(told)} samples whose loss the gradient promises to raise by more than {PROMISE:g}."
-    return [_health_finding(probe, "gradient_kept", title, kept).model_copy(update={"note": note})]
-
-
-def _health_finding(probe: Gradient, metric: str, title: str, estimate: Estimate) -> Finding:
-    return Finding(probe=probe.name, metric=metric, title=title, estimate=estimate)
+def _beyond(together: np.ndarray, summed: np.ndarray, inputs: int, cells: Cells) -> Estimate:
+    """Joint success minus min(1, sum of single ones): paired where the sum is below 1, else short of certainty."""
+    if summed.mean() < 1:
+        # Together is never below any input alone, so a sample's difference is at least 1 - inputs.
+        values = together - summed
+        return mean(values, cells.clusters, level=cells.level, bounds=(min(-1.0, 1.0 - inputs), 1.0))
+    rate = cells.estimate(together)
+    moved = {k: getattr(rate, k) - 1 for k in ("value", "low", "high")}
+    return rate.model_copy(update=moved)
 
 
 def _silent(probe: Gradient, reason: str) -> Finding:
@@ -182,58 +162,35 @@ def _detail(
 
 
 def _groups(probe: Gradient, joint: pl.DataFrame, evidence: Evidence) -> list[Finding]:
-    out = []
-    for name in evidence.about.groups:
-        for value in evidence.about.groups[name]:
-            some = joint.filter(pl.col(f"group.{name}") == value)
-            if len(some) >= 10:
-                e = proportion(some["success"], clusters(some), level=evidence.about.level)
-                found = _detail(probe, "success", f"Right answers turned, {name} {value}", e)
-                out.append(found.model_copy(update={"group": f"{name}={value}"}))
+    """Success of every value of a group, and the largest difference between them."""
+    out, about = [], evidence.about
+    for name, values in about.groups.items():
+        column = joint[f"group.{name}"]
+        counted = [v for v in values if int((column == v).sum()) >= SMALLEST_GROUP]
+        for value in counted:
+            some = joint.filter(column == value)
+            e = proportion(some["success"], clusters(some), level=about.level)
+            found = _detail(probe, "success", f"Right answers turned, {name} {value}", e)
+            out.append(found.model_copy(update={"group": f"{name}={value}"}))
+        member = np.stack([(column == v).to_numpy() for v in counted], axis=1).astype(float) if counted else None
+        if member is None or len(counted) < 2:
+            continue
+        hits = member * joint["success"].to_numpy()[:, None].astype(float)
+        totals = sum_by_cluster(np.stack([hits, member], axis=2), clusters(joint))
+        try:
+            gap = max_gap(totals, counted, level=about.level, seed=about.seed, min_count=SMALLEST_GROUP)
+        except ValueError:  # too few values of the group are in more than one cluster
+            continue
+        who = f"Most: {gap.highest}; least: {gap.lowest}. " if gap.estimate.value else ""
+        note = f"{who}Simultaneous over all pairs of values of at least {SMALLEST_GROUP} right answers."
+        found = _detail(probe, "group_gap", f"Success differs by {name}", gap.estimate, note=note)
+        out.append(found.model_copy(update={"group": name}))
     return out
 
 
-def _budget_words(probe: Gradient, evidence: Evidence) -> str:
-    given = dict(probe.radii)
-    said = []
-    for m, kind in evidence.about.modalities.items():
-        if kind == "text":
-            said.append(
-                f"{m}: {probe.words} word{'s' if probe.words != 1 else ''} (same meaning, or two letters swapped)"
-            )
-            continue
-        radius = given.get(m, RADII.get(kind, 0.0))
-        unit = f"{radius * 255:.3g}/255" if kind == "image" else f"{radius:.3g}"
-        said.append(f"{m}: L{probe.norm} {unit}" if radius else f"{m}: not attacked (no radius given)")
-    return "; ".join(said)
-
-
-def _charts(by: Mapping[str, pl.DataFrame], rates: Mapping[str, Estimate], attacks: Sequence[str]) -> list[Chart]:
-    bars = [Bar(label=c, estimate=rates[c], of="attack") for c in attacks]
-    bars += [Bar(label=c, estimate=rates[f"random {c}"], of="random, equal size", control=True) for c in attacks]
-    charts: list[Chart] = [
-        BarChart(
-            title="Which input is cheapest to break?",
-            y_label="share of right answers turned",
-            bars=bars,
-            y_range=(0, 1),
-        )
-    ]
-    lines = []
-    for c in attacks:
-        rows = by[c]
-        if "steps" in rows.columns and rows["steps"].null_count() == 0 and " + " not in c:
-            steps = rows["steps"].to_numpy()
-            x = [float(t) for t in range(int(steps.max()) + 2)]
-            lines.append(Line(label=c, x=x, y=[float(((steps >= 0) & (steps <= t)).mean()) for t in x]))
-    if lines:
-        charts.append(
-            LineChart(
-                title=f"Success over the steps of the ascent: {', '.join(li.label for li in lines)}",
-                x_label="steps",
-                y_label="share of right answers turned",
-                lines=lines,
-                y_range=(0, 1),
-            )
-        )
-    return charts
+def _budget(probe: Gradient, evidence: Evidence, m: str, kind: str) -> str:
+    full = probe.full_budget(m, kind)
+    if full.empty:
+        return f"{m}: not attacked (no {'words' if kind == 'text' else 'radius'} given)"
+    said = budget_of(probe, evidence.about, m, 1.0)
+    return f"{m}: {said} (same meaning, or two letters swapped)" if full.words else f"{m}: L{full.norm} {said}"
