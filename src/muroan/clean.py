@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,8 @@ from muroan.randomness import Words, sample_keys
 class Clean:
     """A batch, its codes and its logits, untouched by any intervention.
 
-    codes[m]: distinct codes of modality m; index[m] [N]: which one is the sample's own. logits [N, K].
+    codes[m]: distinct codes of modality m; index[m] [N]: which one is the sample's own. logits [N, K]. prepared: what
+    the probe that looks at it prepared beforehand, by its name (`Probe.prepare`).
     """
 
     model: Metered
@@ -31,6 +32,7 @@ class Clean:
     logits: Tensor
     split: str = "audited"
     seed: int = 0
+    prepared: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def observe(model: Metered, batch: Batch, *, split: str = "audited", seed: int = 0) -> Clean:
@@ -65,7 +67,9 @@ class Clean:
         for m, found in self.index.items():
             used, where[m] = torch.unique(found[at], return_inverse=True)
             codes[m] = self.codes[m].take(used)
-        return Clean(self.model, self.batch.take(at), codes, where, self.logits[at], self.split, self.seed)
+        return Clean(
+            self.model, self.batch.take(at), codes, where, self.logits[at], self.split, self.seed, self.prepared
+        )
 
     def keys(self, *purpose: object) -> Words:
         """One random key a sample for this purpose (see `muroan.randomness`)."""

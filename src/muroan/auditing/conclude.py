@@ -13,7 +13,7 @@ from muroan import __version__, registry
 from muroan.auditing import result as doc
 from muroan.auditing.gate import Gate
 from muroan.auditing.observe import gather
-from muroan.auditing.store import Run
+from muroan.auditing.store import PREPARED, Run
 from muroan.errors import AskedWrongly, CannotComplete, MuroanError, NotApplicable
 from muroan.evidence import SAMPLES, About, Evidence
 from muroan.finding import Conclusion, Exhibit, Finding, Metric, Verdict, judge
@@ -51,7 +51,9 @@ def conclude(run: Run, *, probes: Sequence[Probe] | None = None, gate: Gate | No
             "give the same audit with this directory as --out to go on"
         )
     answered = [p for p in asked if p.name not in unanswerable]
-    records = {p.name: run.records(p.name, names) for p in answered} | {SAMPLES: run.records(SAMPLES, names)}
+    records = {p.name: run.records(p.name, [PREPARED, *names]) for p in answered} | {
+        SAMPLES: run.records(SAMPLES, names)
+    }
     evidence = gather(
         {p.name: run.frames(p.name, names) for p in answered},
         run.frames(SAMPLES, names),

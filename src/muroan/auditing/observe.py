@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -121,10 +121,50 @@ def _observe_some(probe: Probe, clean: Clean, index: Sequence[int]) -> Observati
     return probe.observe(clean.take(index))
 
 
-def observe(probe: Probe, pieces: Sequence[Clean]) -> Observed:
+@dataclass
+class Prepared:
+    """What a probe fitted before observing, what that took, and why it could not be done (`stopped`, as above)."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    meter: Meter = field(default_factory=Meter)
+    seconds: float = 0.0
+    stopped: str = ""
+
+    @property
+    def cost(self) -> Observed:
+        """Without rows: what it took."""
+        return Observed(None, meter=self.meter, seconds=self.seconds, stopped=self.stopped)
+
+
+def prepare(probe: Probe, model: Metered, reference: Dataset | None, seed: int) -> Prepared:
+    """What a probe has to fit before it observes; a probe that fits nothing takes nothing."""
+    import time
+
+    if not probe.prepares:
+        return Prepared()
+    if reference is None:
+        return Prepared(stopped=f"{NotApplicable.__name__}: needs a reference disjoint from the data audited")
+    start, model.meter = time.perf_counter(), Meter()
+    try:
+        values = {probe.name: probe.prepare(model, reference, seed)}
+    except (NotApplicable, CannotComplete) as error:
+        return Prepared(stopped=f"{type(error).__name__}: {error}")
+    except (AskedWrongly, MemoryError):
+        raise
+    except Exception as error:  # a reference that one probe stumbles over must not cost the others their audit
+        why = f"could not prepare: {type(error).__name__}: {error}"
+        return Prepared(stopped=f"{CannotComplete.__name__}: {why}")
+    return Prepared(values, model.meter, time.perf_counter() - start)
+
+
+def observe(probe: Probe, pieces: Sequence[Clean], prepared: Prepared | None = None) -> Observed:
     """One probe over the pieces of a shard's clean pass, metered."""
     import time
 
+    if prepared is not None and prepared.stopped:
+        return Observed(None, stopped=prepared.stopped)
+    if prepared is not None and prepared.values:
+        pieces = [replace(clean, prepared=prepared.values) for clean in pieces]
     frames: list[pl.DataFrame] = []
     out = Observed(None)
     start = time.perf_counter()
@@ -179,6 +219,10 @@ def observe_all(
     frames: dict[str, list[pl.DataFrame]] = {p.name: [] for p in probes}
     samples: list[pl.DataFrame] = []
     quarantined: list[Quarantined] = []
+    fitted = {p.name: prepare(p, metered, splits.reference, seed) for p in probes}
+    for ready in fitted.values():
+        if ready.stopped:
+            raise NotApplicable(ready.stopped.partition(": ")[2])
     for split, data in splits.items():
         wanted = {p.name: set(selection(data, p.limit, seed, split)) for p in probes if split in p.splits}
         union = sorted(set().union(*wanted.values())) if wanted else []
@@ -194,7 +238,7 @@ def observe_all(
             for p in probes:
                 if split not in p.splits:
                     continue
-                found = observe(p, restricted(pieces, data, index, wanted[p.name]))
+                found = observe(p, restricted(pieces, data, index, wanted[p.name]), fitted[p.name])
                 quarantined.extend(found.quarantined)
                 if found.rows is not None:
                     frames[p.name].append(found.rows)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
 from muroan.auditing.engines import engine as engine_named
-from muroan.auditing.observe import Observed, clean_pass, observe, restricted, sample_rows
+from muroan.auditing.observe import Observed, Prepared, clean_pass, observe, prepare, restricted, sample_rows
 from muroan.auditing.plan import Plan, Shard
 from muroan.auditing.progress import Advance, progress
 from muroan.auditing.result import Environment
-from muroan.auditing.store import Run
+from muroan.auditing.store import PREPARED, Run
 from muroan.clean import Clean
 from muroan.errors import CannotComplete, NotApplicable
 from muroan.evidence import SAMPLES
@@ -37,11 +38,17 @@ def observe_plan(plan: Plan, out: Path, *, engine: str = "local", show_progress:
     todo = [s for s in shards if not _done(run, s)]
     metered = Metered(plan.model, plan.data.audited.schema.modalities)
     total = sum(len(s.index) for s in todo)
+    fitted: dict[str, Prepared] = {}
     with progress("observing", total, show=show_progress) as advance:
+        for probe in plan.asked():
+            if probe.prepares and any(probe.name in s.wanted and not run.done(probe.name, s.name) for s in todo):
+                advance(0, f"{probe.name}, preparing")
+                fitted[probe.name] = prepare(probe, metered, plan.data.reference, plan.seed)
+                run.save(probe.name, PREPARED, fitted[probe.name].cost)
 
         def work(task: Shard) -> Shard:
             advance(0, task.split)
-            observe_shard(plan, run, metered, task, advance)
+            observe_shard(plan, run, metered, task, advance, fitted)
             return task
 
         for task in works.run(todo, work):
@@ -53,8 +60,10 @@ def _done(run: Run, shard: Shard) -> bool:
     return run.done(SAMPLES, shard.name) and all(run.done(p, shard.name) for p in shard.wanted)
 
 
-def observe_shard(plan: Plan, run: Run, metered: Metered, shard: Shard, advance: Advance) -> None:
-    """One shard: load, clean pass, every probe that has not seen it yet."""
+def observe_shard(
+    plan: Plan, run: Run, metered: Metered, shard: Shard, advance: Advance, fitted: Mapping[str, Prepared]
+) -> None:
+    """One shard: load, clean pass, every probe that has not seen it yet. fitted: what probes prepared, by name."""
     data = dict(plan.data.items())[shard.split]
     pending = [p for p in plan.asked() if p.name in shard.wanted and not run.done(p.name, shard.name)]
     start = time.perf_counter()
@@ -75,7 +84,8 @@ def observe_shard(plan: Plan, run: Run, metered: Metered, shard: Shard, advance:
     for probe in pending:
         advance(0, probe.name)
         try:
-            observed = observe(probe, restricted(pieces, data, shard.index, shard.wanted[probe.name]))
+            some = restricted(pieces, data, shard.index, shard.wanted[probe.name])
+            observed = observe(probe, some, fitted.get(probe.name))
         except (NotApplicable, CannotComplete) as error:
             observed = Observed(None, stopped=f"{type(error).__name__}: {error}")
         run.save(probe.name, shard.name, observed)

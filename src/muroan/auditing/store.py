@@ -34,6 +34,8 @@ from muroan.finding import Exhibit
 from muroan.probe import Shown
 
 PLAN = "audit.json"
+PREPARED = "prepared"
+"""Stands in the place of a shard for what a probe did before it observed any."""
 FREE = frozenset({"gate", "created", "command", "environment"})
 """Entries of a plan that do not change what is observed."""
 

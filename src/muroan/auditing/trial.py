@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from muroan.auditing.observe import clean_pass, observe
+from muroan.auditing.observe import clean_pass, observe, prepare
 from muroan.auditing.plan import Plan
 from muroan.errors import CannotComplete, NotApplicable
 from muroan.meter import Metered
@@ -28,9 +28,15 @@ def trial(plan: Plan, samples: int = 48) -> list[TrialCost]:
     metered = Metered(plan.model, plan.data.audited.schema.modalities)
     costs: dict[str, tuple[int, Counter[str], float]] = {p.name: (0, Counter(), 0.0) for p in plan.asked()}
     reasons: dict[str, str] = dict(plan.unanswerable)
+    # What a probe prepares it prepares once, however many samples it observes.
+    fitted = {p.name: prepare(p, metered, plan.data.reference, plan.seed) for p in plan.asked()}
+    for name, ready in fitted.items():
+        costs[name] = (0, Counter(ready.meter.counts), ready.seconds)
+        if ready.stopped:
+            reasons[name] = ready.stopped.partition(": ")[2]
     for split, data in plan.data.items():
         for probe in plan.asked():
-            if split not in probe.splits:
+            if split not in probe.splits or fitted[probe.name].stopped:
                 continue
             index = plan.samples(probe, split, data)
             loaded = data.load(index[:samples])
@@ -38,7 +44,7 @@ def trial(plan: Plan, samples: int = 48) -> list[TrialCost]:
                 continue
             pieces, _ = clean_pass(metered, loaded.batch, split, plan.seed)
             try:
-                observed = observe(probe, pieces)
+                observed = observe(probe, pieces, fitted[probe.name])
             except (NotApplicable, CannotComplete) as error:
                 reasons[probe.name] = str(error)
                 continue
