@@ -176,7 +176,7 @@ def _rows_table(probe: str, rows: list[dict[str, Any]], most: int = 12) -> Table
 
 def selftest_tables(result: SelfTest) -> Iterator[Table | Text]:
     """What a self test found: power, false alarms, and what fires beside what was meant."""
-    from muroan.selftest.words import headline, power_row, quiet_row
+    from muroan.selftest.words import headline, mended_row, power_row, quiet_row
 
     styles = {"✓": "cyan", "?": "yellow", "✗": "bold red", "–": "dim"}
     table = Table(title="Planted faults", title_justify="left", title_style="bold", box=None, pad_edge=False)
@@ -203,6 +203,17 @@ def selftest_tables(result: SelfTest) -> Iterator[Table | Text]:
         mark, *cells = quiet_row(found)
         quiet.add_row(Text(mark, style=styles[mark]), *map(_cell, cells))
     yield quiet
+    if result.mended:
+        mended = Table(
+            title="After the mitigation that should remove it", title_justify="left", title_style="bold", box=None,
+            pad_edge=False,
+        )  # fmt: skip
+        for column in ("", "mitigation", "fault", "probe", "before", "after", "removed"):
+            mended.add_column(column, overflow="fold")
+        for one in result.mended:
+            mark, *cells = mended_row(one)
+            mended.add_row(Text(mark, style=styles[mark]), *map(_cell, cells))
+        yield mended
     beside = [c for c in result.cells if not c.meant and c.alarms and c.alarms.value >= 0.5]
     beside = [c for c in beside if c.twins is None or c.twins.high < c.alarms.low]  # type: ignore[union-attr]
     if beside:

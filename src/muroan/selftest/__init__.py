@@ -30,7 +30,8 @@ def examine(
     workers: int | None = None,
     show_progress: bool = True,
 ) -> SelfTest:
-    """Measures power, false alarms and specificity of some probes on some faults (all of both if None).
+    """Measures power, false alarms and specificity of some probes on some faults (all of both if None), and whether
+    mitigations remove the faults that they are meant to remove.
 
     out: a directory that keeps every trial; given again, the self test goes on where it stopped, and does anew only
     what has other code by now. quick: only the dose that matters and as many seeds as fit into `QUICK_SECONDS`.
@@ -40,9 +41,12 @@ def examine(
     chosen = [registry.probe(name)() for name in probes or registry.methods("probes")]
     planted = organisms(faults)
     extent = QUICK if quick else FULL
-    listed = list(asks(chosen, planted, extent if seeds is None else extent.at_most(seeds)))
+    mitigations = [m() for m in registry.methods("mitigations").values()]
+    listed = list(asks(chosen, planted, extent if seeds is None else extent.at_most(seeds), mitigations))
     records = run(listed, Path(out), workers=workers, seconds=QUICK_SECONDS if quick else None, show=show_progress)
-    return conclude(records.values(), chosen, planted)
+    return conclude(
+        records.values(), chosen, planted, [m for m in mitigations if set(m.removes) & {o.name for o in planted}]
+    )
 
 
 def organisms(names: Sequence[str] | None = None) -> list[Organism]:

@@ -9,12 +9,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from muroan.estimate import Estimate, proportion
+from muroan.mitigation import Mitigation
 from muroan.organism import Organism
 from muroan.probe import Probe
 from muroan.selftest.run import Record
 
 POWER, LEVEL = 0.8, 0.05
 """What is asked of a probe: alarms in four of five worlds with the fault, in at most one of twenty without."""
+REMOVED = 0.5
+"""What is asked of a mitigation: most of the worlds in which its fault was found are free of it afterwards."""
 DRAWS = 400
 """Of the power curve, for the interval of the dose that is found."""
 
@@ -84,11 +87,30 @@ class Cell(_Plain):
     twins: Estimate | None
 
 
+class Mended(_Plain):
+    """A mitigation and a fault that it is meant to remove, as a probe hears it at the dose that matters.
+
+    removed: of the worlds in which the probe found the fault, the share in which it does not after the mitigation.
+    verdict: "removes" where that is at least a half with its whole interval, "leaves" where it is below.
+    """
+
+    mitigation: str
+    fault: str
+    probe: str
+    matters: float
+    before: Estimate | None
+    after: Estimate | None
+    removed: Estimate | None
+    verdict: Literal["removes", "undecided", "leaves", "not tried"]
+    reason: str = ""
+
+
 class SelfTest(_Plain):
     """What a self test found."""
 
     pairs: list[Pair]
     quiet: list[Quiet]
+    mended: list[Mended] = []
     cells: list[Cell]
     orphans: list[str]
     """Faults that no probe is meant to find yet."""
@@ -101,25 +123,46 @@ class SelfTest(_Plain):
 
     @property
     def exit_code(self) -> int:
-        """0: every probe keeps its word as far as can be told; 1: one misses its fault or cries wolf; 4: one broke."""
-        if any(p.verdict == "misses" for p in self.pairs) or any(q.verdict == "breaks" for q in self.quiet):
+        """0: all keep their word as far as can be told; 1: a probe misses its fault or cries wolf, or a mitigation
+        leaves its; 4: one broke."""
+        broken = [p.verdict == "misses" for p in self.pairs] + [q.verdict == "breaks" for q in self.quiet]
+        if any(broken) or any(m.verdict == "leaves" for m in self.mended):
             return 1
         return 4 if self.failed else 0
 
 
-def conclude(records: Iterable[Record], probes: Sequence[Probe], organisms: Sequence[Organism]) -> SelfTest:
+def conclude(
+    records: Iterable[Record],
+    probes: Sequence[Probe],
+    organisms: Sequence[Organism],
+    mitigations: Sequence[Mitigation] = (),
+) -> SelfTest:
     """Figures of every pair, probe and cell that was tried."""
     by: dict[tuple[str, str, float], list[Record]] = {}
     everything = list(records)
     for r in everything:
-        by.setdefault((r.probe, r.world, r.dose), []).append(r)
+        if not r.mended:
+            by.setdefault((r.probe, r.world, r.dose), []).append(r)
     exact = sorted({o.bed.name for o in organisms if o.bed.exact})
     return SelfTest(
         pairs=[_pair(p, o, by) for o in organisms for p in probes if o.name in p.finds],
         quiet=[_quiet(p, [r for b in exact for r in by.get((p.name, b, 0.0), [])]) for p in probes],
+        mended=[
+            _mended(m, o, p, everything)
+            for m in mitigations
+            for o in organisms
+            for p in probes
+            if o.name in m.removes and o.name in p.finds
+        ],
         cells=[_cell(p, o, by) for o in organisms for p in probes],
         orphans=[o.name for o in organisms if not any(o.name in p.finds for p in probes)],
-        failed=sorted({f"{r.probe} on {r.world}: {r.heard.failed}" for r in everything if r.heard.failed}),
+        failed=sorted(
+            {
+                f"{r.probe} on {r.world}{r.mended and ' after '}{r.mended}: {r.heard.failed}"
+                for r in everything
+                if r.heard.failed
+            }
+        ),
         trials=len(everything),
         seconds=sum(r.seconds for r in everything),
     )
@@ -155,6 +198,28 @@ def _pair(probe: Probe, organism: Organism, by: Mapping[tuple[str, str, float], 
         twins=twins,
         verdict="not tried" if at is None else _side(at, POWER, "misses", "finds"),  # type: ignore[arg-type]
         reason=next((r for r in reasons if r), "") if at is None else "",
+    )
+
+
+def _mended(mitigation: Mitigation, organism: Organism, probe: Probe, records: Sequence[Record]) -> Mended:
+    metrics = probe.finds[organism.name]
+    mine = [r for r in records if (r.probe, r.world, r.dose) == (probe.name, organism.name, organism.matters)]
+    after = {r.seed: r for r in mine if r.mended == mitigation.name}
+    before = {r.seed: r for r in _heard(mine) if not r.mended and r.seed in after}
+    both = [s for s, r in before.items() if r in _heard(mine) and after[s] in _heard(mine)]
+    had = [s for s in both if before[s].heard.of(metrics)]
+    removed = proportion([not after[s].heard.of(metrics) for s in had]) if had else None
+    reasons = [r.heard.inapplicable or r.heard.failed for r in after.values()]
+    return Mended(
+        mitigation=mitigation.name,
+        fault=organism.name,
+        probe=probe.name,
+        matters=organism.matters,
+        before=_share([before[s] for s in both], metrics),
+        after=_share([after[s] for s in both], metrics),
+        removed=removed,
+        verdict="not tried" if removed is None else _side(removed, REMOVED, "leaves", "removes"),  # type: ignore[arg-type]
+        reason=next((r for r in reasons if r), "") if removed is None else "",
     )
 
 

@@ -18,9 +18,9 @@ NOT_CORE = ("api.py", "references.py", "__init__.py")
 
 
 @cache
-def code_of(probe: type, world: type[Organism] | Bed) -> str:
-    """A digest of the source of a probe (its whole package, and those whose evidence it joins), of a world, and of the
-    core below both."""
+def code_of(probe: type, world: type[Organism] | Bed, mitigation: type | None = None) -> str:
+    """A digest of the source of a probe (its whole package, and those whose evidence it joins), of a world, of a
+    mitigation (its folder), and of the core below them all."""
     root = Path(muroan.__file__).parent
     files = {f for pattern in CORE for f in root.glob(pattern) if f.name not in NOT_CORE}
     for part in (probe, *[registry.probe(n) for n in getattr(probe, "joins", ())]):
@@ -29,6 +29,8 @@ def code_of(probe: type, world: type[Organism] | Bed) -> str:
         files.add(_source(world.world))
     else:
         files |= {_source(world), _source(world.bed.world)}
+    if mitigation is not None:
+        files |= set(_source(mitigation).parent.glob("*.py"))
     return _digest(files)
 
 

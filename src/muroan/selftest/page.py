@@ -12,7 +12,7 @@ from muroan.organism import Organism
 from muroan.selftest.conclude import SelfTest
 from muroan.selftest.figure import curves, matrix
 from muroan.selftest.plan import beds_of
-from muroan.selftest.words import count, dose, headline, power_row, quiet_row
+from muroan.selftest.words import count, dose, headline, mended_row, power_row, quiet_row
 
 INTRODUCTION = """\
 Each fault below is planted in a model or in data, in several doses; at dose 0 stands its clean twin, which differs in
@@ -81,6 +81,7 @@ def page(result: SelfTest, organisms: Sequence[Organism], command: str, pictures
         "",
         *_table(["", "probe", "alarms", "by metric"], [quiet_row(q) for q in result.quiet]),
         "",
+        *_defences(result),
         "## Which probes fire on which fault",
         "",
         "Alarms by any limit at the dose that matters, as a share of seeds. A fault that several probes show is one "
@@ -113,6 +114,23 @@ def page(result: SelfTest, organisms: Sequence[Organism], command: str, pictures
         "",
     ]
     return "\n".join(lines)
+
+
+def _defences(result: SelfTest) -> list[str]:
+    if not result.mended:
+        return []
+    head = ["", "mitigation", "fault", "probe", "alarms before, at the dose that matters", "after", "removed"]
+    return [
+        "## What mitigations remove",
+        "",
+        "The same worlds after a mitigation with its default settings. *Removed*: of the worlds in which the probe "
+        "found the fault, those in which it does not any more.",
+        "",
+        *_table(head, [mended_row(m) for m in result.mended]),
+        "",
+        "✓ removed in at least half of them with the whole interval, ✗ in fewer, ? undecided with these seeds.",
+        "",
+    ]
 
 
 def _matrix(result: SelfTest) -> list[str]:

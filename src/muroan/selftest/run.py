@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -17,13 +18,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from muroan import registry
 from muroan.auditing.progress import progress
+from muroan.dataset import Splits
 from muroan.errors import AskedWrongly, CannotComplete, MuroanError
+from muroan.model import Model
 from muroan.organism import Bed, Organism
 from muroan.selftest.identity import code_of
 from muroan.selftest.plan import Ask, beds_of
 from muroan.selftest.trial import Heard, ask
+from muroan.training import Trainer
 
 TRIALS = "trials.jsonl"
+
+
+Price = tuple[str, float, tuple[str, ...], str]
+Key = tuple[str, float, int, str, str]
+"""World, dose, seed, probe, and the mitigation that mended the model ("" for none)."""
 
 
 class Record(BaseModel):
@@ -35,14 +44,15 @@ class Record(BaseModel):
     dose: float
     seed: int
     probe: str
+    mended: str = ""
     code: str
     heard: Heard
     seconds: float
     """Of the trial, shared among the probes that were asked together."""
 
     @property
-    def key(self) -> tuple[str, float, int, str]:
-        return self.world, self.dose, self.seed, self.probe
+    def key(self) -> Key:
+        return self.world, self.dose, self.seed, self.probe, self.mended
 
 
 def worlds() -> dict[str, type[Organism] | Bed]:
@@ -61,6 +71,8 @@ def carry_out(one: Ask, codes: Mapping[str, str]) -> list[Record]:
     wanted = {p.name: {m for n in planted for m in p.finds.get(n, ())} for p in probes}
     try:
         model, splits = place.world(one.seed) if isinstance(place, Bed) else place().world(one.dose, one.seed)
+        if one.mended:
+            model = mended(one.mended, model, splits, one.seed)
         heard = ask(probes, model, splits, seed=one.seed, wanted=wanted)
     except MuroanError as error:  # data that are not installed, say: nothing to be found, nothing that broke
         heard = dict.fromkeys(one.probes, Heard(inapplicable=str(error)))
@@ -73,6 +85,7 @@ def carry_out(one: Ask, codes: Mapping[str, str]) -> list[Record]:
             dose=one.dose,
             seed=one.seed,
             probe=p.name,
+            mended=one.mended,
             code=codes[p.name],
             heard=heard[p.name],
             seconds=seconds,
@@ -81,10 +94,20 @@ def carry_out(one: Ask, codes: Mapping[str, str]) -> list[Record]:
     ]
 
 
-def read(path: Path) -> dict[tuple[str, float, int, str], Record]:
+def mended(name: str, model: Model, splits: Splits, seed: int) -> Model:
+    """A copy of the model after a mitigation with its default settings; worlds are shared, so theirs is left alone."""
+    found = registry.mitigation(name)()
+    missing = sorted(c.value for c in found.needs - model.capabilities)
+    why = f"needs {', '.join(missing)}" if missing else found.applies(model, splits.audited.schema)
+    if why:
+        raise AskedWrongly(f"{name} does not apply to {model.name}: {why}")
+    return found.apply(copy.deepcopy(model), splits, Trainer(), seed=seed).model
+
+
+def read(path: Path) -> dict[Key, Record]:
     """The trials that are kept and whose code is still the same. A line that was cut off by a kill is left out."""
     known = worlds()
-    probes = registry.methods("probes")
+    probes, mitigations = registry.methods("probes"), registry.methods("mitigations")
     out = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
@@ -92,14 +115,16 @@ def read(path: Path) -> dict[tuple[str, float, int, str], Record]:
         except ValidationError:
             continue
         place, probe = known.get(record.world), probes.get(record.probe)
-        if place is not None and probe is not None and code_of(probe, place) == record.code:
+        if place is None or probe is None or (record.mended and record.mended not in mitigations):
+            continue
+        if code_of(probe, place, mitigations.get(record.mended)) == record.code:
             out[record.key] = record
     return out
 
 
 def run(
     asks: Sequence[Ask], out: Path, *, workers: int | None = None, seconds: float | None = None, show: bool = True
-) -> dict[tuple[str, float, int, str], Record]:
+) -> dict[Key, Record]:
     """Everything that is asked and not yet kept in `out`; returns the records of all that was asked.
 
     seconds: begin nothing new after this time; what costs little then gets more seeds than what costs much. The first
@@ -114,9 +139,9 @@ def run(
     kept = read(out / TRIALS)
     todo = []
     for a in asks:
-        missing = tuple(p for p in a.probes if (a.world, a.dose, a.seed, p) not in kept)
+        missing = tuple(p for p in a.probes if (a.world, a.dose, a.seed, p, a.mended) not in kept)
         if missing:
-            todo.append(Ask(a.world, a.dose, a.seed, missing))
+            todo.append(Ask(a.world, a.dose, a.seed, missing, a.mended))
     with progress("self test", len(todo), show=show) as advance, open(out / TRIALS, "a", encoding="utf-8") as file:
         file.write("\n")  # what a kill cut off ends here and is not read
         for some in _results(todo, workers or len(os.sched_getaffinity(0)), seconds):
@@ -125,7 +150,7 @@ def run(
                 kept[record.key] = record
             file.flush()
             advance(1, some[0].world)
-    wanted = {(a.world, a.dose, a.seed, p) for a in asks for p in a.probes}
+    wanted = {(a.world, a.dose, a.seed, p, a.mended) for a in asks for p in a.probes}
     return {key: record for key, record in kept.items() if key in wanted}
 
 
@@ -147,12 +172,13 @@ def _quiet() -> None:
 def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterator[list[Record]]:
     """Every unit's records as they come."""
     start = time.monotonic()
-    costs: dict[tuple[str, float, tuple[str, ...]], float] = {}
+    costs: dict[Price, float] = {}
     waiting = sorted(todo, key=lambda a: a.seed)
     known = worlds()
 
     def codes(one: Ask) -> dict[str, str]:
-        return {p: code_of(registry.probe(p), known[one.world]) for p in one.probes}
+        by = registry.mitigation(one.mended) if one.mended else None
+        return {p: code_of(registry.probe(p), known[one.world], by) for p in one.probes}
 
     # A fresh interpreter each: a forked one would inherit the state of torch's thread pool.
     context = multiprocessing.get_context("spawn")
@@ -177,7 +203,7 @@ def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterat
                 for future in done:
                     one, _ = running.pop(future)
                     records = future.result()
-                    costs[one.world, one.dose, one.probes] = sum(r.seconds for r in records)
+                    costs[_price(one)] = sum(r.seconds for r in records)
                     yield records
         except BrokenProcessPool as error:
             raise CannotComplete(
@@ -189,5 +215,9 @@ def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterat
             raise
 
 
-def _due(one: Ask, costs: dict[tuple[str, float, tuple[str, ...]], float]) -> float:
-    return one.seed * costs.get((one.world, one.dose, one.probes), 1.0)
+def _price(one: Ask) -> Price:
+    return one.world, one.dose, one.probes, one.mended
+
+
+def _due(one: Ask, costs: dict[Price, float]) -> float:
+    return one.seed * costs.get(_price(one), 1.0)

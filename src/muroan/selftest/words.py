@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from muroan.estimate import Estimate
 from muroan.report.figures import trimmed
-from muroan.selftest.conclude import Found, Pair, Quiet, SelfTest
+from muroan.selftest.conclude import Found, Mended, Pair, Quiet, SelfTest
 
 MARK = {
-    "finds": "✓", "keeps": "✓", "undecided": "?", "misses": "✗", "breaks": "✗", "not tried": "–",
+    "finds": "✓", "keeps": "✓", "removes": "✓", "undecided": "?", "misses": "✗", "breaks": "✗", "leaves": "✗",
+    "not tried": "–",
 }  # fmt: skip
 
 
@@ -78,3 +79,16 @@ def quiet_row(quiet: Quiet) -> list[str]:
     """Mark, probe, false alarms, by which metrics."""
     by = ", ".join(f"{m} {k}" for m, k in quiet.by_metric.items())
     return [MARK[quiet.verdict], quiet.probe, f"{count(quiet.alarms)} {interval(quiet.alarms)}".strip(), by]
+
+
+def mended_row(mended: Mended) -> list[str]:
+    """Mark, mitigation, fault, probe, alarms before and after, the share of faults removed."""
+    return [
+        MARK[mended.verdict],
+        mended.mitigation,
+        mended.fault,
+        mended.probe,
+        f"{dose(mended.matters)}: {count(mended.before)}" if mended.before else mended.reason or "–",
+        count(mended.after),
+        f"{count(mended.removed)} {interval(mended.removed)}".strip(),
+    ]
