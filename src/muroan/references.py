@@ -1,7 +1,7 @@
 """What MODEL and DATA mean on a command line: from a short reference to an open model or open data.
 
     easy-vqa                        what ships with Muroan
-    multiple-features               digits in six views, and a model of them; another package ships the files of the data
+    multiple-features               digits in six views, and a model of them; the files of the data ship in a package
     hf:owner/name  hf:./folder      a model of transformers (muroan.models.hf) from a hub or a folder; the data choose
                                     its task. hf:...?prompt=an X-ray of {}. sets what stands around class names
     path/to/model                   a folder that `muroan harden` wrote
@@ -35,6 +35,7 @@ from muroan.model import Model
 MODELS: dict[str, str] = {
     "easy-vqa": "muroan.models.easy_vqa:easy_vqa_model",
     "emoji": "muroan.models.emoji_towers:emoji_model",
+    "emoji-groups": "muroan.models.emoji_towers:emoji_groups_model",
     "multiple-features": "muroan.models.digit_views:digit_views_model",
 }
 """Models by name -> "module:factory"."""
