@@ -74,8 +74,12 @@ class TwoEncoder:
 
     def encode(self, modality: str, values: Value) -> Tensor:
         """Vectors [N, D] of length 1, on the CPU."""
+        return functional.normalize(self.vectors(modality, values), dim=1)
+
+    def vectors(self, modality: str, values: Value) -> Tensor:
+        """The same before they are made of length 1, as the encoder gives them."""
         there = values.to(self.device) if isinstance(values, Tensor) else values
-        return functional.normalize(self._encoders[modality](there), dim=1).cpu()
+        return self._encoders[modality](there).cpu()
 
     def embed(self, values: Sequence[str]) -> Embedded:
         """Token embeddings of texts."""
@@ -117,6 +121,15 @@ class _Matched(Model):
 
     def encode(self, modality: str, values: Value) -> Code:
         return self.towers.encode(modality, values)
+
+    def vectors(self, modality: str, values: Value) -> Tensor:
+        """Codes [N, D] before they are made of length 1: what a defence holds an encoder to."""
+        return self.towers.vectors(modality, values)
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by to give logits."""
+        return self.towers.scale
 
     def embed(self, modality: str, values: Sequence[str]) -> Embedded:
         return self.towers.embed(values) if self.towers.shows_words else super().embed(modality, values)
