@@ -21,13 +21,17 @@ from muroan import registry
 from muroan.api import AuditRun, carry_out
 from muroan.auditing.asked import parse
 from muroan.auditing.diff import Change, Comparison, compare
-from muroan.auditing.plan import DataAsked, ModelAsked, Plan, ProbesAsked, prepare
+from muroan.auditing.plan import DataAsked, ModelAsked, Plan, ProbesAsked, prepare, why_not
 from muroan.auditing.progress import progress
 from muroan.auditing.store import Run
 from muroan.errors import AskedWrongly
+from muroan.estimate import Estimate
+from muroan.evidence import AUDITED
 from muroan.hardened import Folder, same_request
 from muroan.mitigation import Mitigated, Mitigation
 from muroan.model import Capability, Model
+from muroan.robustness.adversarial.adaptive import defended
+from muroan.robustness.adversarial.gradient_probe import Gradient
 from muroan.training import Trainer
 
 MitigationsAsked = Sequence[str | Mitigation]
@@ -46,6 +50,25 @@ class Row(BaseModel):
         return {"better": "improved", "worse": "cost"}.get(self.change.verdict, "undecided")
 
 
+class UnderAttack(BaseModel):
+    """Robust accuracy on held-out samples, of inputs attacked within the budgets of `robustness.gradient`.
+
+    condition: the input attacked, or "together". base: of the model before; static: of the safer model, on examples
+    made on the model before; adaptive: on those and on examples made by optimising through the defence; random: under
+    random changes of the same size, as many tries. gain: adaptive minus base, paired. masked: the share that old
+    examples break and the attack through the defence does not: above 0, the defence hides its gradients.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    condition: str
+    base: Estimate
+    static: Estimate
+    adaptive: Estimate
+    random: Estimate
+    gain: Estimate
+    masked: Estimate
+
+
 class Outcome(BaseModel):
     """What hardening did: rows in the order improved, cost, undecided; promised ones first."""
 
@@ -56,6 +79,9 @@ class Outcome(BaseModel):
     notes: list[str]
     samples: int
     rows: list[Row]
+    attacked: list[UnderAttack]
+    not_attacked: str = ""
+    """Why nothing was attacked, where nothing was."""
     comparison: Comparison
 
     def of(self, verdict: str) -> list[Row]:
@@ -148,10 +174,12 @@ def harden(
     before = carry_out(first, where / "before", show_progress=show_progress)
     folder = _mitigated(first, base, chosen, where / "model", trainer, seed)
     done = folder.restore(_given_away(model, first))
+    attacked, why = under_attack(first, done, seed)
     ref = first.model_ref if first.model_ref.startswith("object:") else str(where / "model")
     second = plan(done, data)
     after = carry_out(replace(second, model_ref=ref), where / "after", show_progress=show_progress)
     found = outcome(compare(before.directory, after.directory), chosen, folder)
+    found = found.model_copy(update={"attacked": attacked, "not_attacked": why})
     Run(where).write_text("harden.json", found.model_dump_json(indent=1))
     return Hardened(where, done, before, after, found)
 
@@ -168,8 +196,36 @@ def outcome(found: Comparison, chosen: Sequence[Mitigation], folder: Folder) -> 
         notes=[f"{s['name']}: {n}" for s in folder.steps for n in s["notes"]],
         samples=found.samples,
         rows=sorted(rows, key=lambda r: (order[r.verdict], not r.promised)),
+        attacked=[],
         comparison=found,
     )
+
+
+def under_attack(plan: Plan, done: Model, seed: int) -> tuple[list[UnderAttack], str]:
+    """Each input alone and all together, attacked before and after; or the reason why not."""
+    asked = next((p for p in plan.probes if p.name == Gradient.name), Gradient())
+    assert isinstance(asked, Gradient)
+    why = why_not(asked, plan.model, plan.data) or why_not(asked, done, plan.data)
+    if why is not None:
+        return [], why
+    data = plan.data.audited
+    batch = data.load(plan.samples(asked, AUDITED, data)).batch
+    if batch is None:
+        return [], "no sample can be read"
+    budgets = asked.grid({m: batch.modalities[m].kind for m in plan.model.modalities}).full
+    found = defended(plan.model, done, batch, budgets, asked.together(), seed=seed)
+    return [
+        UnderAttack(
+            condition=c,
+            base=found.accuracy(c, "base"),
+            static=found.accuracy(c, "static"),
+            adaptive=found.accuracy(c, "adaptive"),
+            random=found.accuracy(c, "random"),
+            gain=found.gain(c),
+            masked=found.masked(c),
+        )
+        for c in found.stays
+    ], ""
 
 
 def _outcomes(probe: str, metrics: Sequence[str]) -> list[str]:

@@ -278,9 +278,13 @@ def harden(
         if json:
             typer.echo(done.outcome.model_dump_json(indent=1))
         elif not quiet:
-            from muroan.cli.tables import harden_table
+            from muroan.cli.tables import attacked_table, harden_table
 
             _console().print(harden_table(done.outcome))
+            if done.outcome.attacked:
+                _console().print(attacked_table(done.outcome))
+            else:
+                _say(f"not attacked before and after: {done.outcome.not_attacked}")
             for note in done.outcome.notes:
                 _say(note)
             _say(f"model: {done.path / 'model'}")

@@ -120,6 +120,19 @@ def diff_table(found: Comparison) -> Table:
     return table
 
 
+def attacked_table(found: Outcome) -> Table:
+    """Robust accuracy before and after, on old examples and by an attacker who knows the defence."""
+    table = Table(title="Stays right when attacked", title_justify="left", title_style="bold")
+    for column in ("attacked", "before", "old examples", "adaptive", "random", "adaptive − before", "masked"):
+        table.add_column(column, justify="left" if column == "attacked" else "right")
+    for row in found.attacked:
+        figures = (row.base, row.static, row.adaptive, row.random, row.gain, row.masked)
+        table.add_row(_cell(row.condition), *(f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in figures))
+    n = found.attacked[0].base.n if found.attacked else 0
+    table.caption = f"n = {n}; old examples: made on the model before; adaptive: those, and made through the defence"
+    return table
+
+
 def harden_table(found: Outcome) -> Table:
     """What improved, what it cost, and what nobody can tell yet."""
     title = f"{one_line(found.before)} → {', '.join(found.mitigations)}"
