@@ -17,6 +17,7 @@ from muroan.attack import Attack
 from muroan.errors import unknown
 from muroan.explainer import Explainer
 from muroan.mitigation import Mitigation
+from muroan.model import Model
 from muroan.organism import Organism
 from muroan.probe import Probe
 
@@ -92,3 +93,12 @@ def _of(kind: str, name: str) -> Any:
     if name not in known:
         raise unknown(kind[:-1], name, known)
     return known[name]
+
+
+def open_model(ref: str) -> Model:
+    """The model that a reference names, for a method that takes another model beside the audited one.
+
+    References are opened in a layer above methods (some name what methods have made), so it is found by its name.
+    """
+    found: Model = importlib.import_module("muroan.references").open_model(ref)
+    return found

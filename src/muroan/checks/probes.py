@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from muroan.auditing.observe import observe_all
-from muroan.checks.bed import PlantedModel, planted
+from muroan.checks.bed import PlantedModel, model_for, planted
 from muroan.dataset import Dataset, Splits
 from muroan.errors import NotApplicable
 from muroan.evidence import AUDITED, Evidence
@@ -22,12 +22,20 @@ from muroan.registry import PILLARS
 
 
 def _observed(probe: Probe, model: Model | None = None, splits: Splits | None = None, **options: Any) -> Evidence:
-    model, splits = model or PlantedModel(), splits or planted()
+    probe = _ready(probe)
+    model, splits = model or model_for(probe.needs), splits or planted()
     reason = probe.applies(model, splits.audited.schema)
     missing = probe.needs - model.capabilities
     if reason or missing:
         raise NotApplicable(reason or f"needs {sorted(missing)}")
     return observe_all([probe], model, splits, **options)[0][probe.name]
+
+
+def _ready(probe: Probe) -> Probe:
+    """The probe with a surrogate where it asks for one."""
+    if getattr(probe, "surrogate", None) == "":
+        return replace(probe, surrogate="torch:muroan.checks.bed:surrogate")  # type: ignore[call-arg]
+    return probe
 
 
 def _small(probe: Probe) -> Probe:
@@ -138,26 +146,26 @@ def outcomes_are_columns(probe: Probe) -> None:
         assert name in columns, f"outcome {name!r} is no column of the evidence: {columns}"
 
 
-class _Stumbling(PlantedModel):
-    """Raises on one sentence, whatever else is in the batch."""
+def _stumbling(model: PlantedModel, word: str) -> PlantedModel:
+    """A model that raises on one sentence, whatever else is in the batch."""
+    embed = model.embed
 
-    def __init__(self, word: str) -> None:
-        super().__init__()
-        self._word = word
-
-    def embed(self, modality: str, values: Any) -> Any:
-        if any(self._word in v for v in values):
+    def stumbles(modality: str, values: Any) -> Any:
+        if any(word in v for v in values):
             raise RuntimeError("this sentence is too much")
-        return super().embed(modality, values)
+        return embed(modality, values)
+
+    model.embed = stumbles  # type: ignore[method-assign]
+    return model
 
 
 def one_bad_sample_is_quarantined(probe: Probe) -> None:
     """A model that raises on one sample loses that sample, with its reason, and nothing else."""
-    probe = replace(probe, limit=32)
+    probe = replace(_ready(probe), limit=32)
     audited = planted().audited
     bad = _Renamed(audited, "stumble")
     splits = replace(planted(), audited=bad)
-    model = _Stumbling("stumble")
+    model = _stumbling(model_for(probe.needs), "stumble")
     if probe.needs - model.capabilities or probe.applies(model, bad.schema):
         return
     evidence, quarantined = observe_all([replace(probe, limit=None)], model, splits)

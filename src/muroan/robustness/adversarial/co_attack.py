@@ -83,12 +83,15 @@ class CoAttack(CodeAttack):
         every = torch.arange(len(batch))
         spoken = self._words(clean, clean, words, variant)
         stage = clean.spoken({m: s.texts for m, s in spoken.items()}, {m: s.codes for m, s in spoken.items()})
-        count = sum((s.words for s in spoken.values()), torch.zeros(len(batch), dtype=torch.long))
+        none = torch.zeros(len(batch), dtype=torch.long)
+        count = sum((s.words for s in spoken.values()), none)
+        tried = sum((s.tried for s in spoken.values()), none)
         open_ = (~stage.left({}, every)).nonzero().flatten() if self.stop and words else every
         best = self._ascent(stage, moving, self._goal(clean, stage, moving, variant), open_, seed)
         if variant != "codes" and words and moving:
-            stage, count = self._again(clean, stage, best.inputs, words, count, variant)
-        return self._done(stage, batch, best, count)
+            stage, count, again = self._again(clean, stage, best.inputs, words, count, variant)
+            tried = tried + again
+        return self._done(stage, batch, best, count, tried)
 
     def _words(self, clean: Stage, stage: Stage, words: Mapping[str, int], variant: str) -> dict[str, Spoken]:
         """One text modality after the other, each from its original text, beside the inputs of `stage`."""
@@ -104,7 +107,7 @@ class CoAttack(CodeAttack):
 
     def _again(
         self, clean: Stage, stage: Stage, moved: Inputs, words: Mapping[str, int], count: Tensor, variant: str
-    ) -> tuple[Stage, Tensor]:
+    ) -> tuple[Stage, Tensor, Tensor]:
         """Words searched anew on the moved picture; those that the picture was moved under stay where they suffice."""
         model = clean.model
         codes = {m: model.encode(m, v) for m, v in moved.items()}
@@ -112,7 +115,8 @@ class CoAttack(CodeAttack):
         anew = self._words(clean, Stage(model, clean.batch, {**clean.codes, **codes}, clean.labels), words, variant)
         texts = {m: chosen(stays, stage.batch.inputs[m], s.texts) for m, s in anew.items()}
         total = sum((s.words for s in anew.values()), torch.zeros_like(count))
-        return stage.spoken(texts, {}), torch.where(stays, count, total)
+        tried = sum((s.tried for s in anew.values()), torch.zeros_like(count))
+        return stage.spoken(texts, {}), torch.where(stays, count, total), tried
 
     def _goal(self, clean: Stage, stage: Stage, moving: Mapping[str, Budget], variant: str) -> Goal:
         if variant == "codes":

@@ -18,7 +18,7 @@ from torch import Tensor
 from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
 from muroan.budget import Budget, Budgets
-from muroan.errors import AskedWrongly
+from muroan.errors import AskedWrongly, NotApplicable
 from muroan.meter import Codes, Metered
 from muroan.modality import Value, where
 from muroan.model import Capability
@@ -90,7 +90,8 @@ class CodeAttack(Attack):
     once its decision has changed; False goes on, as is better for what is meant to work on another model too.
 
     `trace`: loss_first, loss_best [N]: of what the ascent climbs; steps [N] until the decision changed (-1: never);
-    zero_gradient [N]; words [N] replaced.
+    zero_gradient [N]; words [N] replaced; calls [N]: values that were encoded for the sample, forward and backward, if
+    it were attacked alone (in a batch equal texts are encoded once).
     """
 
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.FUSE, Capability.GRADIENTS})
@@ -111,6 +112,8 @@ class CodeAttack(Attack):
 
     def run(self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0) -> Attacked:
         model.require(*self.needs)
+        if not model.apart:
+            raise NotApplicable(f"{self.name} attacks codes, which calls of the whole model do not give")
         moving, words = attackable(model, batch, budgets), worded(model, batch, budgets)
         n = len(batch)
         parts = [
@@ -160,7 +163,9 @@ class CodeAttack(Attack):
 
         return objective
 
-    def _done(self, stage: Stage, original: Batch, best: Best, words: Tensor) -> Attacked:
+    def _done(
+        self, stage: Stage, original: Batch, best: Best, words: Tensor, tried: Tensor, copies: int = 1
+    ) -> Attacked:
         """The result put to the model once more: what counts is the decision on what is handed back."""
         changed: dict[str, Value] = dict(best.inputs)
         texts = {m: v for m, v in stage.batch.inputs.items() if not isinstance(v, Tensor)}
@@ -168,7 +173,9 @@ class CodeAttack(Attack):
         batch = original.with_inputs(**changed)
         logits = stage.model.of(batch)
         trace = {"loss_first": best.first, "loss_best": best.loss, "steps": best.steps}
-        trace |= {"zero_gradient": best.zero, "words": words}
+        # The clean input and the result, texts looked at, and the ascent, whose goal is read once before it begins.
+        calls = 2 * len(stage.codes) + tried + copies * (best.passes + (best.passes > 0))
+        trace |= {"zero_gradient": best.zero, "words": words, "calls": calls}
         return Attacked(batch, logits.argmax(dim=1) != stage.labels, logits, trace)
 
 

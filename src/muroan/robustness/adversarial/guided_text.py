@@ -27,11 +27,12 @@ Score = Callable[[Codes, Tensor, Tensor], Tensor]
 
 @dataclass
 class Spoken:
-    """Texts after the search: texts [T]; codes of them, row by row; words [T]: how many were replaced."""
+    """Texts after the search: codes of them, row by row; words, tried [T]: replaced, and texts looked at."""
 
     texts: list[str]
     codes: Codes
     words: Tensor
+    tried: Tensor
 
 
 def guided(
@@ -52,7 +53,8 @@ def guided(
     """
     if any(s.needs_slopes for s in sources):
         raise AskedWrongly("replacements ranked by a decision's gradient cannot be guided by codes: name other sources")
-    spoken = Spoken(list(texts), clean, torch.zeros(len(texts), dtype=torch.long))
+    none = torch.zeros(len(texts), dtype=torch.long)
+    spoken = Spoken(list(texts), clean, none, none.clone())
     if not words or not texts:
         return spoken
     every = torch.arange(len(texts))
@@ -73,6 +75,7 @@ def guided(
         distinct = list(dict.fromkeys(t for _, _, t in tried))
         place = {t: n for n, t in enumerate(distinct)}
         sample = torch.tensor([i for i, _, _ in tried])
+        spoken.tried.index_add_(0, sample, torch.ones_like(sample))
         which = torch.tensor([place[t] for _, _, t in tried])
         coded = model.encode(m, distinct)
         gain = score(coded, which, sample).detach().double()

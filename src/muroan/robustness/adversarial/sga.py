@@ -71,15 +71,20 @@ class SGA(CodeAttack):
         first = {m: self._words(clean, m, sets[m], k) for m, k in words.items()}
         own = {m: _first(s, sets[m].own) for m, s in first.items()}
         stage = clean.spoken({m: s.texts for m, s in own.items()}, {m: s.codes for m, s in own.items()})
-        count = sum((s.words for s in own.values()), torch.zeros(len(batch), dtype=torch.long))
+        none = torch.zeros(len(batch), dtype=torch.long)
+        count = sum((s.words for s in own.values()), none)
+        tried = none.clone()
+        for m, s in first.items():
+            tried.index_add_(0, sets[m].sample, s.tried)
         open_ = (~stage.left({}, every)).nonzero().flatten() if self.stop and words else every
         guides = {m: s.guide(first[m].codes.data if m in first else s.codes.data) for m, s in sets.items()}
         for m in model.modalities:
             guides.setdefault(m, stage.vectors[m])
         best = self._ascent(stage, moving, self._goal(stage, guides, moving, seed), open_, seed)
         if moving and words:
-            stage, count = self._again(clean, stage, best.inputs, sets, words, count)
-        return self._done(stage, batch, best, count)
+            stage, count, again = self._again(clean, stage, best.inputs, sets, words, count)
+            tried = tried + again
+        return self._done(stage, batch, best, count, tried, copies=1 + len(self.scales))
 
     def _captions(self, clean: Stage, m: str) -> _Captions:
         """All captions of the stage's samples; each sample's own comes first and is not encoded again."""
@@ -118,7 +123,7 @@ class SGA(CodeAttack):
         sets: Mapping[str, _Captions],
         words: Mapping[str, int],
         count: Tensor,
-    ) -> tuple[Stage, Tensor]:
+    ) -> tuple[Stage, Tensor, Tensor]:
         """The samples' own captions, from the original words, away from the moved picture."""
         coded = {m: clean.model.encode(m, v) for m, v in moved.items()}
         there = Stage(clean.model, clean.batch, {**clean.codes, **coded}, clean.labels)
@@ -128,7 +133,8 @@ class SGA(CodeAttack):
         stays = stage.left(coded, every) if self.stop else torch.zeros(len(every), dtype=torch.bool)
         texts = {m: chosen(stays, stage.batch.inputs[m], s.texts) for m, s in anew.items()}
         total = sum((s.words for s in anew.values()), torch.zeros_like(count))
-        return stage.spoken(texts, {}), torch.where(stays, count, total)
+        tried = sum((s.tried for s in anew.values()), torch.zeros_like(count))
+        return stage.spoken(texts, {}), torch.where(stays, count, total), tried
 
     def _goal(self, stage: Stage, guides: Mapping[str, Tensor], moving: Mapping[str, Budget], seed: int) -> Goal:
         model, batch, step = stage.model, stage.batch, [0]
@@ -182,7 +188,8 @@ def scaled(x: Tensor, noise: Tensor, scale: float, modality: Modality) -> Tensor
 
 def _first(spoken: Spoken, own: Tensor) -> Spoken:
     """The samples' own captions among all."""
-    return Spoken([spoken.texts[k] for k in own.tolist()], spoken.codes.take(own), spoken.words[own])
+    texts = [spoken.texts[k] for k in own.tolist()]
+    return Spoken(texts, spoken.codes.take(own), spoken.words[own], spoken.tried[own])
 
 
 def _unlike(stage: Stage, m: str, sample: Tensor) -> Score:

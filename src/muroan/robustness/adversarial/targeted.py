@@ -67,7 +67,8 @@ class TargetedCodes(CodeAttack):
         every = torch.arange(len(batch))
         goal = self._goal(clean, next(iter(moving)), seed) if moving else _none
         best = self._ascent(clean, moving, goal, every, seed)
-        return self._done(clean, batch, best, torch.zeros(len(batch), dtype=torch.long))
+        none = torch.zeros(len(batch), dtype=torch.long)
+        return self._done(clean, batch, best, none, none)
 
     @abstractmethod
     def _goal(self, clean: Stage, m: str, seed: int) -> Goal:
