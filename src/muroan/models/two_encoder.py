@@ -62,12 +62,16 @@ class TwoEncoder:
         """Whether gradients reach words."""
         return self._embed is not None and self._encode_embedded is not None
 
+    def holds(self, modality: str) -> list[nn.Module | Tensor]:
+        """The modules and tensors that a modality's encoder holds."""
+        extra = [self._embed, self._encode_embedded] if modality == self.text else []
+        return list(held([self._encoders[modality], *extra]))
+
     def parts(self) -> dict[str, nn.Module]:
         """The modules that the encoders hold, by modality, each once."""
         found: dict[str, nn.Module] = {}
-        for m, encoder in self._encoders.items():
-            extra = [self._embed, self._encode_embedded] if m == self.text else []
-            for module in (h for h in held([encoder, *extra]) if isinstance(h, nn.Module)):
+        for m in self.modalities:
+            for module in (h for h in self.holds(m) if isinstance(h, nn.Module)):
                 if not any(module is f for f in found.values()):
                     found[m if m not in found else f"{m} {len(found)}"] = module
         return found
@@ -82,30 +86,47 @@ class TwoEncoder:
         return self._encoders[modality](there).cpu()
 
     def embed(self, values: Sequence[str]) -> Embedded:
-        """Token embeddings of texts."""
+        """Token embeddings of texts, on the CPU."""
         assert self._embed is not None
-        return self._embed(values)
+        return _moved(self._embed(values), torch.device("cpu"))
 
     def encode_embedded(self, embedded: Embedded) -> Tensor:
         """Vectors [N, D] of length 1 of embedded texts."""
         assert self._encode_embedded is not None
-        return functional.normalize(self._encode_embedded(embedded), dim=1).cpu()
+        return functional.normalize(self._encode_embedded(_moved(embedded, self.device)), dim=1).cpu()
 
     @torch.no_grad()
     def encode_all(self, modality: str, values: Value) -> Tensor:
         """The same without a graph, in chunks."""
         return torch.cat([self.encode(modality, values[k : k + ROWS]) for k in range(0, len(values), ROWS)])
 
-    def zero_shot(self, classes: Sequence[str], prompts: Sequence[str] = ("{}",)) -> ZeroShot:
-        """Classification by prompts; `{}` stands for the class's name."""
-        return ZeroShot(self, classes, prompts)
+    def zero_shot(
+        self,
+        classes: Sequence[str],
+        prompts: Sequence[str] = ("{}",),
+        texts: Mapping[str, Sequence[str]] | None = None,
+    ) -> ZeroShot:
+        """Classification by prompts; `{}` stands for the class's name, or for each of its `texts`."""
+        return ZeroShot(self, classes, prompts, texts)
 
     def retrieval(self, gallery: Mapping[str, Value], way: Way = "both") -> Retrieval:
         """Does an input find its partner among these distractors? gallery[m]: values of modality m."""
         return Retrieval(self, gallery, way)
 
     def fingerprint(self) -> str:
-        return ",".join(f"{m}={weights_fingerprint(p)}" for m, p in self.parts().items()) + f",scale={self.scale!r}"
+        prints = []
+        for m in self.modalities:
+            found = [weights_fingerprint(h) if isinstance(h, nn.Module) else _digest(h) for h in self.holds(m)]
+            prints.append(f"{m}={'+'.join(found)}")
+        return ",".join([*prints, f"scale={self.scale!r}"])
+
+
+def _digest(tensor: Tensor) -> str:
+    return tensors_fingerprint({"": tensor})
+
+
+def _moved(embedded: Embedded, device: torch.device) -> Embedded:
+    return Embedded(*(t.to(device) for t in (embedded.vectors, embedded.mask, embedded.words)))
 
 
 class _Matched(Model):
@@ -117,7 +138,7 @@ class _Matched(Model):
         shown |= {Capability.TRAIN} if towers.parts() else set()
         shown |= {Capability.EMBEDDINGS} if towers.shows_words and towers.text in self.modalities else set()
         self.capabilities = frozenset(shown)
-        self._fixed: tuple[int, dict[str, Tensor]] | None = None
+        self._fixed: tuple[tuple[tuple[int, int], ...], dict[str, Tensor]] | None = None
 
     def encode(self, modality: str, values: Value) -> Code:
         return self.towers.encode(modality, values)
@@ -144,33 +165,61 @@ class _Matched(Model):
     def _codes(self) -> dict[str, Tensor]:
         raise NotImplementedError
 
+    def _compared(self) -> tuple[str, ...]:
+        """The modalities whose encoders give `_codes`."""
+        raise NotImplementedError
+
     def fixed(self) -> dict[str, Tensor]:
-        """Codes of what inputs are compared with; encoded again once the encoders' weights have changed."""
-        weights = [t for p in self.towers.parts().values() for t in (*p.parameters(), *p.buffers())]
-        version = sum(t._version for t in weights)
+        """Codes of what inputs are compared with; encoded again once the weights that give them have changed.
+
+        They carry no gradient: to training they are targets that move between steps. Known trade-off: a change is seen
+        by torch's own count of writes to a tensor, which writing through `.data` goes around.
+        """
+        held = [h for m in self._compared() for h in self.towers.holds(m)]
+        weights = [t for h in held for t in ([h] if isinstance(h, Tensor) else [*h.parameters(), *h.buffers()])]
+        version = tuple((t.data_ptr(), t._version) for t in weights)
         if self._fixed is None or self._fixed[0] != version:
             self._fixed = version, self._codes()
         return self._fixed[1]
 
 
 class ZeroShot(_Matched):
-    """Which class's prompts lie nearest? logits = scale · cosine with the mean of the class's prompts, [N, K]."""
+    """Which class's texts lie nearest? logits = scale · cosine with the mean of the class's text codes, [N, K].
 
-    def __init__(self, towers: TwoEncoder, classes: Sequence[str], prompts: Sequence[str] = ("{}",)) -> None:
+    A class's texts are `prompts` with its name in the place of `{}`, or with each of its `texts` (descriptions,
+    captions of known members) where these are given.
+    """
+
+    def __init__(
+        self,
+        towers: TwoEncoder,
+        classes: Sequence[str],
+        prompts: Sequence[str] = ("{}",),
+        texts: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         if towers.text is None or towers.text not in towers.modalities:
             raise AskedWrongly(f"{towers.name} has no text encoder, so there is nothing to put prompts to")
         if not prompts or not all("{}" in p for p in prompts):
             raise AskedWrongly(f"prompts need a place {{}} for the class's name, got {list(prompts)}")
         self.modalities = tuple(m for m in towers.modalities if m != towers.text)
         self.classes, self.prompts = tuple(classes), tuple(prompts)
+        self.texts = {c: tuple(texts.get(c, ())) if texts is not None else (c,) for c in self.classes}
+        mute = [c for c, own in self.texts.items() if not own]
+        if mute:
+            raise AskedWrongly(f"texts has none for {', '.join(map(repr, mute))}; each class needs one at least")
         self.name = f"{towers.name}, zero-shot"
         super().__init__(towers)
 
-    def _codes(self) -> dict[str, Tensor]:
-        texts = [p.replace("{}", c) for c in self.classes for p in self.prompts]
+    def _compared(self) -> tuple[str, ...]:
         assert self.towers.text is not None
-        codes = self.towers.encode_all(self.towers.text, texts).view(len(self.classes), len(self.prompts), -1)
-        return {"classes": functional.normalize(codes.mean(dim=1), dim=1)}
+        return (self.towers.text,)
+
+    def _codes(self) -> dict[str, Tensor]:
+        texts = [p.replace("{}", t) for c in self.classes for t in self.texts[c] for p in self.prompts]
+        codes = self.towers.encode_all(self._compared()[0], texts)
+        each = [len(self.texts[c]) * len(self.prompts) for c in self.classes]
+        means = torch.stack([part.mean(dim=0) for part in torch.split(codes, each)])
+        return {"classes": functional.normalize(means, dim=1)}
 
     def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
         (own,) = codes.values()
@@ -181,7 +230,7 @@ class ZeroShot(_Matched):
         return self.towers.scale * fused @ self.fixed()["classes"].T
 
     def fingerprint(self) -> str:
-        return f"{self.name}:{self.towers.fingerprint()}:{self.classes}:{self.prompts}"
+        return f"{self.name}:{self.towers.fingerprint()}:{self.classes}:{tensors_fingerprint(self.fixed())}"
 
 
 class Retrieval(_Matched):
@@ -189,7 +238,8 @@ class Retrieval(_Matched):
 
     The gallery is fixed, so a sample's scores do not depend on what it is batched with; take it from data that are not
     audited. way: "first" asks the first modality for the second (with image and text: text retrieval), "second" the
-    other way round, "both" counts a pair as found if both ways find it. classes are `FOUND`.
+    other way round, "both" counts a pair as found if both ways find it. A distractor that is as near as the partner
+    counts as nearer: a model whose codes are all alike finds nothing. classes are `FOUND`.
     """
 
     classes = FOUND
@@ -210,6 +260,9 @@ class Retrieval(_Matched):
         self.way: Way = way
         self.name = f"{towers.name}, retrieval"
         super().__init__(towers)
+
+    def _compared(self) -> tuple[str, ...]:
+        return tuple(self.gallery)
 
     def _codes(self) -> dict[str, Tensor]:
         return {m: self.towers.encode_all(m, v) for m, v in self.gallery.items()}

@@ -52,6 +52,8 @@ class Words(nn.Module):
         super().__init__()
         self.rows, self.trigrams = rows, trigrams
         self.table = nn.Embedding(rows, width)
+        # Rows that training never touches are words nobody knows: they should say little.
+        nn.init.normal_(self.table.weight, std=0.1)
 
     def pieces(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         """rows [N, T, P], weights [N, T, P] (0: padding), words [N, T] (−1: padding); T and P are at least 1."""
@@ -119,7 +121,7 @@ class BagText(TextTower):
 class OrderedText(TextTower):
     """Whole words only, read by one layer of attention that knows their order."""
 
-    def __init__(self, rows: int = 2_048, width: int = 64, longest: int = 16) -> None:
+    def __init__(self, rows: int = 1_536, width: int = 64, longest: int = 16) -> None:
         super().__init__()
         self.words = Words(rows, width, trigrams=False)
         self.places = nn.Parameter(torch.zeros(longest, width))
@@ -180,17 +182,17 @@ class Mixer(nn.Module):
 
 
 class PatchImage(nn.Module):
-    """The same through patches of 4×4 and an MLP-mixer: no convolution slides over the picture."""
+    """The same through 16 patches of 8×8 and an MLP-mixer: no convolution slides over the picture."""
 
     def __init__(self, width: int = 64, blocks: int = 2) -> None:
         super().__init__()
-        self.patches = nn.Linear(3 * 4 * 4, width)
-        self.blocks = nn.Sequential(*[Mixer(64, width) for _ in range(blocks)], nn.LayerNorm(width))
-        self.out = nn.Linear(width, CODE)
+        self.patches = nn.Linear(3 * 8 * 8, width)
+        self.blocks = nn.Sequential(*[Mixer(16, width) for _ in range(blocks)], nn.LayerNorm(width), nn.Flatten())
+        self.out = nn.Linear(16 * width, CODE)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        cut = functional.unfold(pictures * 2 - 1, 4, stride=4).transpose(1, 2)
-        code: Tensor = self.out(self.blocks(self.patches(cut)).mean(dim=1))
+        cut = functional.unfold(pictures * 2 - 1, 8, stride=8).transpose(1, 2)
+        code: Tensor = self.out(self.blocks(self.patches(cut)))
         return code
 
 
