@@ -140,7 +140,7 @@ def test_killed_and_given_again_it_ends_with_the_same_model(done, tmp_path):
     words = [
         "muroan",
         "harden",
-        "torch:tests.worlds:slow",
+        REF,
         DATA,
         "--with",
         WITH[0],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -173,6 +174,7 @@ def harden(
     base = _given_away(model, first)
     before = carry_out(first, where / "before", show_progress=show_progress)
     folder = _mitigated(first, base, chosen, where / "model", trainer, seed)
+    shutil.rmtree(where / "training", ignore_errors=True)  # only an unfinished training is gone on with
     done = folder.restore(_given_away(model, first))
     attacked, why = under_attack(first, done, seed)
     ref = first.model_ref if first.model_ref.startswith("object:") else str(where / "model")
