@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,11 +53,32 @@ def _root(
     pass
 
 
+@dataclass
+class _Stop:
+    """What Ctrl-C leaves behind. It can come where no handler of ours is: between two of them, inside a library's
+    clean-up. Then the process ends with 130 and `main` says what is to be said."""
+
+    out: Path | None = None
+    told: bool = False
+
+    def tell(self) -> None:
+        if not self.told:
+            self.told = True
+            kept = f" What was finished is kept: give --out {self.out} again to go on." if self.out else ""
+            _say(f"stopped.{kept}", error=True)
+
+
+STOP = _Stop()
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
 @contextmanager
 def _errors(out: Path | None = None) -> Iterator[None]:
     """Errors as one clear line and the exit code that belongs to them."""
     from muroan.errors import AskedWrongly, CannotComplete, MuroanError
 
+    STOP.out, STOP.told = out, False
     try:
         yield
     except AskedWrongly as error:
@@ -69,9 +91,8 @@ def _errors(out: Path | None = None) -> Iterator[None]:
         _say(f"{type(error).__name__}: {error}", error=True)
         raise typer.Exit(4) from error
     except KeyboardInterrupt as error:
-        kept = f" What was finished is kept: give --out {out} again to go on." if out else ""
-        _say(f"stopped.{kept}", error=True)
-        raise typer.Exit(130) from error
+        STOP.tell()
+        raise typer.Exit(INTERRUPTED) from error
 
 
 def _say(text: str, *, error: bool = False) -> None:
