@@ -49,7 +49,7 @@ def conclude(probe: Matching, evidence: Evidence) -> Conclusion:
 
     findings = []
     for name in (SEQUENCED, SETS):
-        calls = by[name]["calls"].mean()
+        calls = float(by[name]["calls"].to_numpy().mean())
         note = f"Of {len(by[NULL])} right answers among {total} samples; on average {calls:.0f} codes a sample."
         findings += [
             _finding(probe, "success", name, rates[name], controls=controls, note=note),
