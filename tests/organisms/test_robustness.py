@@ -29,6 +29,7 @@ from muroan.organisms.robustness.one_corruption import OneCorruption
 from muroan.organisms.robustness.shattered_gradients import ShatteredGradients
 from muroan.organisms.robustness.small_perturbation import RADIUS, SmallPerturbation, fine_patterns
 from muroan.organisms.robustness.spurious_background import SpuriousBackground
+from muroan.organisms.robustness.weak_together import WeakTogether
 from muroan.probe import Probe
 from muroan.randomness import sample_keys
 from muroan.robustness.adversarial.decoupling_probe import DecouplingProbe
@@ -240,6 +241,18 @@ def test_a_split_key_opens_only_when_both_halves_are_there() -> None:
     assert torch.equal(some.inputs["scan"], same.inputs["scan"])
 
 
+def test_a_slip_and_a_fine_pattern_turn_answers_only_together() -> None:
+    model, batch = planted(WeakTogether, 9.0)
+    before = model.predict(batch.inputs)
+    assert torch.equal(before, planted(WeakTogether, 0.0)[0].predict(batch.inputs))
+    towards = (before.argmax(dim=1) + 1) % len(DISEASES)
+    scan = (batch.inputs["scan"] + RADIUS * fine_patterns()[towards][:, None]).clamp(0, 1)
+    note = [n.replace(n.split()[0], n.split()[0][::-1], 1) for n in batch.inputs["note"]]
+    assert turned(model, batch, scan=scan) < 0.02
+    assert turned(model, batch, note=note) < 0.1
+    assert turned(model, batch, scan=scan, note=note) > 0.8
+
+
 QUICK: dict[type[Probe], Probe] = {
     DecouplingProbe: DecouplingProbe(limit=40, max_tries=50),
     Gradient: Gradient(limit=60, steps=6, restarts=1),
@@ -258,6 +271,7 @@ QUICK: dict[type[Probe], Probe] = {
         (SmallPerturbation, 9.0, Gradient),
         (MaskedGradients, 24.0, Gradient),
         (ShatteredGradients, 9.0, Gradient),
+        (WeakTogether, 9.0, Gradient),
         (OneCorruption, 16.0, Corruptions),
         (MissingModality, 0.5, MissingProbe),
     ],

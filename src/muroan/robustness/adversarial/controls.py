@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,10 +13,14 @@ from muroan.attack import Attacked
 from muroan.batch import Batch
 from muroan.budget import Budget
 from muroan.meter import Metered
-from muroan.modality import Text, where
+from muroan.modality import Modality, Text, where
 from muroan.randomness import Words, integers, sample_keys, uniform
+from muroan.robustness.adversarial.candidates import Candidate
 from muroan.robustness.adversarial.losses import loss_of
 from muroan.robustness.adversarial.word_substitution import candidates, replaced
+
+BITS = 32
+"""Random signs that are taken from one draw."""
 
 
 def random_search(
@@ -34,6 +39,7 @@ def random_search(
     codes, index = model.codes(batch)
     labels = model.logits(codes, index, batch.present or None).argmax(dim=1)
     left = torch.arange(n)
+    known: dict[str, Known] = {m: {} for m in budgets}
     for t in range(tries):
         some = batch.take(left)
         changed: dict[str, Any] = {}
@@ -41,9 +47,9 @@ def random_search(
             keys = sample_keys(some.ids, seed, "random", purpose, m, t)
             modality = some.modalities[m]
             if isinstance(modality, Text):
-                changed[m] = random_words(some.inputs[m], modality, b.words, keys)
+                changed[m] = random_words(some.inputs[m], modality, b.words, keys, known[m])
             else:
-                moved = modality.random_change(some.inputs[m], b.p, b.radius, keys)
+                moved = changed_at_random(modality, some.inputs[m], b, keys)
                 here = some.present.get(m)
                 changed[m] = moved if here is None else where(here, moved, some.inputs[m])
         coded = {m: model.encode(m, v) for m, v in changed.items()}
@@ -59,14 +65,37 @@ def random_search(
     return Attacked(batch, success, logits, {"loss_best": loss})
 
 
-def random_words(texts: Sequence[str], modality: Text, words: int, keys: Words) -> list[str]:
-    """Each text with `words` random allowed replacements (fewer where there are not so many)."""
+def changed_at_random(modality: Modality, x: Tensor, budget: Budget, keys: Words) -> Tensor:
+    """A random change of the full size: every value moves by ±radius (L∞), or all in a random direction (L2)."""
+    if budget.p != float("inf"):
+        return modality.random_change(x, budget.p, budget.radius, keys)
+    # One bit a value: a search over pictures would otherwise spend most of its time on drawing numbers.
+    size = x[0].numel() if len(x) else 0
+    drawn = integers(keys, 2**BITS, -(-size // BITS)).astype("<u4")
+    bits = np.unpackbits(drawn.view(np.uint8), axis=1, count=size)
+    signs = torch.from_numpy(bits).view(x.shape).to(x.dtype) * 2 - 1
+    return (x + budget.radius * signs).clamp(modality.low, modality.high)
+
+
+Known = dict[tuple[str, frozenset[int]], list[Candidate]]
+
+
+def random_words(
+    texts: Sequence[str], modality: Text, words: int, keys: Words, known: Known | None = None
+) -> list[str]:
+    """Each text with `words` random allowed replacements (fewer where there are not so many).
+
+    known: what was found to be allowed, kept by those who ask about the same texts again and again.
+    """
+    known = {} if known is None else known
     out = []
     draws = integers(keys, 2**31, words)
     for text, row in zip(texts, draws, strict=True):
         done: frozenset[int] = frozenset()
         for draw in row:
-            found = candidates(text, modality, done)
+            if (text, done) not in known:
+                known[text, done] = candidates(text, modality, done)
+            found = known[text, done]
             if not found:
                 break
             choice = found[int(draw) % len(found)]
