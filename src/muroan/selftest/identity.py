@@ -14,7 +14,9 @@ from muroan import registry
 from muroan.organism import Bed, Organism
 
 CORE = ("*.py", "estimate/*.py", "auditing/observe.py", "auditing/gate.py", "selftest/trial.py")
-NOT_CORE = ("api.py", "references.py", "__init__.py")
+TRAINING = ("mitigation.py", "training.py")
+NOT_CORE = ("api.py", "references.py", "registry.py", "hardened.py", "hardening.py", "__init__.py", *TRAINING)
+"""What no probe's answer depends on; that of a mended world does on `TRAINING`."""
 
 
 @cache
@@ -30,7 +32,7 @@ def code_of(probe: type, world: type[Organism] | Bed, mitigation: type | None = 
     else:
         files |= {_source(world), _source(world.bed.world)}
     if mitigation is not None:
-        files |= set(_source(mitigation).parent.glob("*.py"))
+        files |= {*_source(mitigation).parent.glob("*.py"), *(root / name for name in TRAINING)}
     return _digest(files)
 
 
