@@ -76,14 +76,16 @@ def run() -> dict[str, Any]:
             name = f"{architecture}, seed {seed} -> {OTHER[architecture]}, seed {other}"  # type: ignore[index]
             runs[name] = moved(architecture, seed, other)
     measured: dict[str, Any] = {}
-    apart = []
+    verdict: dict[str, str] = {}
     for way, said in WAYS.items():
         by = [c for r in runs.values() for c in r[way]["clusters"]]
         kinds = [k for k in next(iter(runs.values()))[way] if k != "clusters"]
         values = {k: np.concatenate([r[way][k] for r in runs.values()]) for k in kinds}
         difference = paired_difference(values["sets"], values["one caption, no scales"], by)
         over = paired_difference(values["sets"], values["random"], by)
-        apart += [difference.low > 0, over.low > 0]
+        for what, e in (("sets above one caption and no scales", difference), ("sets above random", over)):
+            undecided = f"undecided: the interval holds 0, more than {e.high:.2f} is excluded"
+            verdict[f"{said}: {what}"] = "holds" if e.low > 0 else "does not hold here" if e.high < 0 else undecided
         measured[said] = {k: str(proportion(v, by)) for k, v in values.items()}
         measured[said] |= {
             "transfer, sets minus one caption and no scales": str(difference),
@@ -108,7 +110,7 @@ def run() -> dict[str, Any]:
             "substitutes": "ten words that keep like company among the members' captions, or a slip of two letters",
             "what this shows": "what transfers between two small towers; it is no evidence about large ones",
         },
-        "verdict": "holds" if all(apart) else "does not hold here",
+        "verdict": verdict,
         "command": "python reproductions/r15.py",
     }
 
