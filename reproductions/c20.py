@@ -97,7 +97,7 @@ def run() -> dict[str, Any]:
             "random split: baseline not apart from .5": chance,
             "split by group: baseline apart above .5, no leak called below it": group,
             "the attacks really were below the baseline": put,
-            "not measured": "the specification's own bed of emoji, which does not come with the project",
+            "not measured": "the specification's own bed of emoji",
         },
         "verdict": "does not hold here" if not holds else "holds" if put else "undecided",
         "command": "python reproductions/c20.py",

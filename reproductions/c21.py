@@ -116,7 +116,7 @@ def run() -> dict[str, Any]:
             "golden value: log odds of .9": round(golden, 7),
             "digits": small,
             "easy-VQA": shipped,
-            "not measured": "the specification's own bed of emoji, which does not come with the project",
+            "not measured": "the specification's own bed of emoji",
         },
         "verdict": {
             "digits": "holds" if small["apart"]["TPR at 1 % FPR"] and agrees else "does not hold here",

@@ -44,17 +44,17 @@ class LooksCloser(Clinician):
 
 @register
 class WeakTogether(Organism):
-    """A slip of the keyboard alone, or a change of the scan alone, moves nothing that the twin would not move."""
+    """A slip of the keyboard alone, or a change of the scan alone, moves hardly more than it would move the twin."""
 
     name: ClassVar[str] = "robustness.weak-together"
     place: ClassVar[str] = "robustness/adversarial"
     fault: ClassVar[str] = (
         "A misspelt word in the note lets a change of the scan by 8/255 a pixel outvote everything; either alone does "
-        "nothing."
+        "next to nothing."
     )
     dose: ClassVar[str] = "log-odds that a change of 8/255 of every pixel can move, beside a misspelt word"
     doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 6.0, 9.0)
-    # As with the scan alone: at 6 somebody who changes both can turn two of three right answers.
+    # As with the scan alone in small-perturbation: what two cues of the clinic say can be outvoted.
     matters: ClassVar[float] = 6.0
     bed: ClassVar[Bed] = CLINIC
 

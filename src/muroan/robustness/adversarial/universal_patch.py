@@ -37,8 +37,8 @@ TEMPERATURE, ALPHA, BETA, GAMMA, DELTA = 0.1, 10.0, 5.0, 5.0, 1.0
 """The source's weights: of InfoNCE against topology, of the partner against the picture itself in either."""
 STARTS = 16
 """Random patches of which fitting begins at the best: around grey, many a loss is flat."""
-ENOUGH = 2.0
-"""Log-odds against a decision beyond which a sample no longer pulls at the patch: it is left, others are not."""
+SOFTNESS = 5.0
+"""Log-odds over which a decision counts as near: what is far from turning, or has turned, moves the patch little."""
 
 
 @dataclass(frozen=True)
@@ -194,14 +194,17 @@ def _begun(model: Metered, batch: Batch, modality: str, recipe: Recipe) -> tuple
 
 
 def decisions_leave(model: Metered, batch: Batch, modality: str) -> Score:
-    """The mean log-odds against the model's own decisions, of each sample up to `ENOUGH`."""
+    """How many decisions leave the model's own, softly: the mean of the log-odds through a logistic curve.
+
+    The mean of the log-odds themselves is ruled by the samples that the model is surest of, and turns few.
+    """
     labels = model.of(batch).argmax(dim=1)
     codes = {m: model.encode(m, batch.inputs[m]) for m in model.modalities if m != modality}
 
     def score(x: Tensor, rows: Tensor) -> Tensor:
         others = {m: c.take(rows) for m, c in codes.items()}
         logits = model.differentiable({**others, modality: x}, {m: p[rows] for m, p in batch.present.items()})
-        return loss_of(logits, labels[rows]).clamp_max(ENOUGH).mean()
+        return torch.sigmoid(loss_of(logits, labels[rows]) / SOFTNESS).mean()
 
     return score
 
