@@ -4,9 +4,10 @@ The shipped emoji towers, both architectures. One patch (3 % of the picture, the
 of training pictures and their captions, three times each with other draws. It is then stuck on pictures that neither
 towers nor patch have seen, and two heads are asked that the patch was not fitted on: retrieval (does a picture find its
 caption among a hundred?) and a linear probe of the emoji's group on frozen codes. Beside it, in the same place and of
-the same size: the best of as many random patches as fitting makes passes, and a grey one. The verdict is at the source's
-share. A patch of a tenth of the picture stands beside it as an exploration: it was added after the first had been seen,
-to tell a weak attack from a small patch.
+the same size: the best of as many random patches as fitting makes passes, and a grey one.
+
+The verdict is at the source's share. A patch of a tenth of the picture stands beside it as an exploration: it was added
+after the first had been seen, to tell a weak attack from a small patch.
 """
 
 from __future__ import annotations
