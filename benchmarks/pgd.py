@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import foolbox
@@ -52,8 +53,11 @@ class OfPictures(nn.Module):
         self.network, self.question = network, question
 
     def forward(self, images: Tensor) -> Tensor:
-        # Peers ask about one picture alone only to see the shape of the scores.
-        return self.network.decide(self.network.fuse(self.network.encode_image(images), self.question[: len(images)]))
+        if len(images) not in (1, len(self.question)):  # a part of the rows would be asked the questions of others
+            raise ValueError(f"{len(images)} pictures for {len(self.question)} questions")
+        # One alone: ART puts a picture of ones to a model to see whether it gives probabilities.
+        question = self.question[: len(images)]
+        return self.network.decide(self.network.fuse(self.network.encode_image(images), question))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +150,8 @@ def main() -> dict[str, object]:
             classifier, eps=RADIUS, eps_step=2 * RADIUS, max_iter=ADAPTIVE_STEPS, nb_random_init=1, batch_size=n,
             loss_type="cross_entropy", verbose=False,
         )  # fmt: skip
+        # It makes a classifier of its own, which predicts 128 rows at a time: the others' questions would be asked.
+        attack.estimator.predict = partial(attack.estimator.predict, batch_size=n)
         return fooled(attack.generate(plain, labels.numpy()))
 
     def bare() -> Tensor:
