@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from muroan.attack import Attack
+from muroan.dataset import Splits
 from muroan.errors import unknown
 from muroan.explainer import Explainer
 from muroan.mitigation import Mitigation
@@ -95,10 +96,10 @@ def _of(kind: str, name: str) -> Any:
     return known[name]
 
 
-def open_model(ref: str) -> Model:
+def open_model(ref: str, data: Splits | None = None) -> Model:
     """The model that a reference names, for a method that takes another model beside the audited one.
 
     References are opened in a layer above methods (some name what methods have made), so it is found by its name.
     """
-    found: Model = importlib.import_module("muroan.references").open_model(ref)
+    found: Model = importlib.import_module("muroan.references").open_model(ref, data)
     return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from muroan import registry
 from muroan.auditing.observe import observe_all
 from muroan.checks.alarms import alarms
+from muroan.errors import AskedWrongly, NotApplicable
 from muroan.organisms.pairs import MODALITIES, PAIRED, model, world
 from muroan.organisms.robustness.fragile_match import FragileMatch
 from muroan.robustness.adversarial.matching_probe import Matching
@@ -43,7 +46,10 @@ def test_matching_says_which_input_gave_way():
 def test_transfer_is_not_asked_without_a_surrogate():
     fragile, splits = world(0, model(1.5))
     assert Transfer().applies(fragile, splits.audited.schema) == "name a surrogate: surrogate=REF"
-    assert "cannot be opened" in Transfer(surrogate="nothing").applies(fragile, splits.audited.schema)
+    with pytest.raises(AskedWrongly, match="unknown model"):
+        observe_all([Transfer(surrogate="nothing")], fragile, splits)
+    with pytest.raises(NotApplicable, match="the surrogate reads image, question"):
+        observe_all([Transfer(surrogate="easy-vqa")], fragile, splits)
 
 
 def test_transfer_alarms_where_the_fault_is_shared():

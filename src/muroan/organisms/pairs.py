@@ -92,20 +92,23 @@ def model(fragile: float = 0.0) -> Retrieval:
 
 
 def world(seed: int, model: Retrieval) -> World:
-    """A model with 300 pairs of this seed."""
-    rng = np.random.default_rng([seed, 1])
+    """A model with 300 pairs of this seed, and as many for the reference."""
+    return model, Splits(_part("pair", seed, 1), _part("reference", seed, 2))
+
+
+def _part(name: str, seed: int, part: int) -> InMemory:
+    rng = np.random.default_rng([seed, part])
     things = rng.integers(0, THINGS, PAIRS)
     pictures, captions = _drawn(rng, things)
-    data = InMemory(
+    return InMemory(
         {"image": pictures, "text": captions},
         targets=np.full(PAIRS, FOUND.index("found")),
         modalities=MODALITIES,
         classes=FOUND,
         groups={"place": [("indoors", "outdoors")[k] for k in rng.integers(0, 2, PAIRS)]},
-        ids=[f"pair-{seed}-{i}" for i in range(PAIRS)],
-        name="pairs",
+        ids=[f"{name}-{seed}-{i}" for i in range(PAIRS)],
+        name=f"pairs ({name})",
     )
-    return model, Splits(data)
 
 
 def _drawn(rng: np.random.Generator, things: np.ndarray) -> tuple[Value, list[str]]:

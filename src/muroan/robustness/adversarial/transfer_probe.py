@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import polars as pl
@@ -14,10 +13,12 @@ from torch import Tensor
 from muroan.attack import Attack
 from muroan.batch import Schema
 from muroan.clean import Clean
-from muroan.errors import AskedWrongly, MuroanError, unknown
+from muroan.dataset import Dataset, Splits
+from muroan.errors import AskedWrongly, NotApplicable, unknown
 from muroan.estimate import Estimate, paired_difference, proportion
 from muroan.evidence import AUDITED, Evidence, clusters
 from muroan.finding import Bar, BarChart, Conclusion, Finding, Metric
+from muroan.meter import Metered
 from muroan.model import Capability, Model
 from muroan.probe import Observation, Probe
 from muroan.registry import methods, open_model, register
@@ -80,16 +81,6 @@ class Transfer(Probe):
     def applies(self, model: Model, schema: Schema) -> str | None:
         if not self.surrogate:
             return "name a surrogate: surrogate=REF"
-        try:
-            other = _opened(self.surrogate)
-        except MuroanError as error:
-            return f"the surrogate cannot be opened: {error}"
-        if tuple(other.modalities) != tuple(model.modalities):
-            return f"the surrogate reads {', '.join(other.modalities)}, the model {', '.join(model.modalities)}"
-        attack = self._attack(other)
-        missing = attack.needs - other.capabilities
-        if missing:
-            return f"{attack.name} needs {', '.join(sorted(missing))} of the surrogate, which it does not have"
         if not budgets_of(schema.modalities, model.modalities, dict(self.radii), self.words):
             return "no modality can be attacked: give radii for its continuous ones, such as radii: [[table, 0.1]]"
         return None
@@ -106,8 +97,20 @@ class Transfer(Probe):
             attack = replace(attack, steps=self.steps)  # type: ignore[call-arg]
         return attack
 
+    def prepare(self, model: Metered, reference: Dataset, seed: int) -> Model:
+        """The surrogate; one that takes its task from the data (its classes, a gallery) takes it from the reference."""
+        other = open_model(self.surrogate, Splits(reference, reference))
+        if tuple(other.modalities) != tuple(model.modalities):
+            theirs, ours = ", ".join(other.modalities), ", ".join(model.modalities)
+            raise NotApplicable(f"the surrogate reads {theirs}, the model {ours}")
+        attack = self._attack(other)
+        missing = sorted(c.value for c in attack.needs - other.capabilities)
+        if missing:
+            raise NotApplicable(f"{attack.name} needs {', '.join(missing)} of the surrogate, which it does not have")
+        return other
+
     def observe(self, clean: Clean) -> Observation:
-        surrogate, batch = _opened(self.surrogate), clean.batch
+        surrogate, batch = clean.prepared[self.name], clean.batch
         budgets = budgets_of(batch.modalities, tuple(clean.model.modalities), dict(self.radii), self.words)
         done = transfer(self._attack(surrogate), surrogate, clean.model, batch, budgets, seed=clean.seed)
         theirs = clean.correct & done.both_clean
@@ -171,9 +174,3 @@ class Transfer(Probe):
 
 def _rows(clean: Clean, condition: str, success: Tensor, attacked: Tensor) -> pl.DataFrame:
     return clean.rows(condition, attacked=attacked, success=torch.logical_and(success, attacked))
-
-
-@lru_cache(maxsize=2)
-def _opened(reference: str) -> Model:
-    """The model of a reference, opened once."""
-    return open_model(reference)
