@@ -165,7 +165,10 @@ def run() -> dict[str, Any]:
         },
         "verdict": {
             "attack": "holds" if holds else "does not hold here",
-            "defence": "holds" if all(guarded["conditions"].values()) else "does not hold here",
+            "defence works as described": "holds" if all(guarded["conditions"].values()) else "does not hold here",
+            "defence protects against an attack through it": (
+                "holds" if guarded["protects"] else f"does not hold here: accuracy gained {guarded['gain']}"
+            ),
         },
         "command": "python reproductions/r13.py",
     }

@@ -36,7 +36,8 @@ class Dissimilarity(Retraining):
     """Trains on with the mean cosine of the inputs' codes added to the loss.
 
     weight: of the cosine; 1 in the source. Its encoders end in codes of one length, as they must here. An attacker who
-    knows the defence raises the model's loss all the same: the term is of training alone.
+    knows the defence raises the model's loss all the same: the term is of training alone. Measured on digits in three
+    views (reproduction R13), old examples make it look 22 points safer, and an attack on it finds no gain.
     """
 
     name: ClassVar[str] = "dissimilarity"
