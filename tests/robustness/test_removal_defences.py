@@ -91,8 +91,8 @@ def without_tag(model, data):
 )
 def test_a_tag_that_tells_tells_less(method, least, tmp_path):
     """Without its salient part a picture has to be looked at; a random part seldom is the tag."""
-    model, data = telling_patch.world.__wrapped__(0, 0.5)
-    base, _ = telling_patch.world.__wrapped__(0, 0.5)
+    model, data = telling_patch.world(0, 0.5)
+    base, _ = telling_patch.world(0, 0.5)
     before = without_tag(model, data.audited)
     done = method.apply(model, data, Trainer())
     assert without_tag(done.model, data.audited) > before + least

@@ -19,7 +19,7 @@ BUDGET = Budget(radius=8 / 255)
 
 
 def world(dose=30.0):
-    return frail_tower.world.__wrapped__(0, dose)
+    return frail_tower.world(0, dose)
 
 
 def batch_of(splits, n=128):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 from typing import ClassVar
 
@@ -55,9 +56,14 @@ class Names(nn.Module):
         return code
 
 
-@lru_cache(maxsize=KEPT)
 def world(seed: int, dose: float = 0.0) -> World:
     """Encoders of scanned digits and of their names, trained here, and which name is nearest to a digit."""
+    model, splits = _made(seed, dose)
+    return copy.deepcopy(model), splits  # a defence may train what it is given
+
+
+@lru_cache(maxsize=KEPT)
+def _made(seed: int, dose: float) -> World:
     from sklearn.datasets import load_digits
 
     pictures, digits = load_digits(return_X_y=True)

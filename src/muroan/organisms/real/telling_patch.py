@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 from typing import ClassVar
 
@@ -53,9 +54,14 @@ def _tagged(data: Dataset, mixed: float, seed: int) -> InMemory:
     )
 
 
-@lru_cache(maxsize=KEPT)
 def world(seed: int, mixed: float = 0.0) -> World:
     """The shipped network, trained on with tagged pictures, and a seed's pictures with their tags."""
+    model, splits = _made(seed, mixed)
+    return copy.deepcopy(model), splits  # a defence may train what it is given
+
+
+@lru_cache(maxsize=KEPT)
+def _made(seed: int, mixed: float) -> World:
     parts = drawn(seed)
     assert parts.members is not None
     assert parts.reference is not None

@@ -53,7 +53,7 @@ class VILLA(Retraining):
 
     perturbed: tuple[str, ...] = ()
     inner: int = 3
-    step: float = 0.1
+    step: float = 0.02
     radius: float = 0.0
     weight: float = 1.5
     epochs: int = 6
