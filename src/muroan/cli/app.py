@@ -350,6 +350,9 @@ def selftest(
         Path | None, typer.Option("--page", help="Markdown page to write, pictures beside it; OUT/selftest.md if none.")
     ] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="No more than so many of anything.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, help="Begin nothing new after this; seeds as time allows.")
+    ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a core if left out.")] = None,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     quiet: Quiet = False,
@@ -362,8 +365,10 @@ def selftest(
         from muroan.selftest import examine, organisms
         from muroan.selftest.page import command, write
 
-        result = examine(probe, fault, out=out, quick=quick, seeds=seeds, workers=workers, show_progress=not quiet)
-        again = command(probe, fault, quick=quick, seeds=seeds, page=page)
+        result = examine(
+            probe, fault, out=out, quick=quick, seeds=seeds, minutes=minutes, workers=workers, show_progress=not quiet
+        )
+        again = command(probe, fault, quick=quick, seeds=seeds, minutes=minutes, page=page)
         written = write(page or out / "selftest.md", result, organisms(fault), again)
         if json:
             typer.echo(result.model_dump_json(indent=1))

@@ -27,6 +27,7 @@ def examine(
     out: str | Path,
     quick: bool = False,
     seeds: int | None = None,
+    minutes: float | None = None,
     workers: int | None = None,
     show_progress: bool = True,
 ) -> SelfTest:
@@ -35,7 +36,8 @@ def examine(
 
     out: a directory that keeps every trial; given again, the self test goes on where it stopped, and does anew only
     what has other code by now. quick: only the dose that matters and as many seeds as fit into `QUICK_SECONDS`.
-    seeds: no more than so many of anything. workers: processes, one a core if None. Raises `AskedWrongly` for names
+    seeds: no more than so many of anything. minutes: begin nothing new after them; every question is asked at least
+    once, and what costs little gets more seeds. workers: processes, one a core if None. Raises `AskedWrongly` for names
     that do not exist.
     """
     chosen = [registry.probe(name)() for name in probes or registry.methods("probes")]
@@ -43,7 +45,8 @@ def examine(
     extent = QUICK if quick else FULL
     mitigations = [m() for m in registry.methods("mitigations").values()]
     listed = list(asks(chosen, planted, extent if seeds is None else extent.at_most(seeds), mitigations))
-    records = run(listed, Path(out), workers=workers, seconds=QUICK_SECONDS if quick else None, show=show_progress)
+    limit = QUICK_SECONDS if quick else None if minutes is None else 60 * minutes
+    records = run(listed, Path(out), workers=workers, seconds=limit, show=show_progress)
     return conclude(
         records.values(), chosen, planted, [m for m in mitigations if set(m.removes) & {o.name for o in planted}]
     )

@@ -41,12 +41,14 @@ def command(
     *,
     quick: bool = False,
     seeds: int | None = None,
+    minutes: float | None = None,
     page: Path | None = None,
 ) -> str:
     """The command line that gives this page."""
     parts = ["muroan selftest", *[f"--probe {p}" for p in probes or ()], *[f"--fault {f}" for f in faults or ()]]
     parts += ["--quick"] if quick else []
     parts += [f"--seeds {seeds}"] if seeds is not None else []
+    parts += [f"--minutes {minutes:g}"] if minutes is not None else []
     return " ".join([*parts, *([f"--page {page}"] if page else [])])
 
 

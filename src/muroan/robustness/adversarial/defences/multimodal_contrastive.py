@@ -85,7 +85,7 @@ class MultimodalContrastive(Retraining):
     does: ClassVar[str] = "Trains codes to survive erased points and to predict each other, against noisy inputs."
     source: ClassVar[str] = "Lin & Hu, Findings of EMNLP 2022 (arXiv 2210.14556); weights: chosen here"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.FUSE, Capability.TRAIN})
-    improves: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    improves: ClassVar[Mapping[str, tuple[str, ...]]] = {"robustness.corruptions": ("mmi",)}
 
     unimodal: float = 0.1
     instance: float = 0.1
