@@ -29,7 +29,8 @@ def test_the_demo_audits_the_shipped_model_with_every_probe_offline(tmp_path, mo
     assert {p["name"] for p in document["probes"]} == set(registry.methods("probes"))
     unfinished = {p["name"]: p["reason"] for p in document["probes"] if p["status"] != "completed"}
     # Few samples hold few errors of a model this accurate: the search for slices may say so.
-    assert set(unfinished) <= {"monitoring.failures"}, unfinished
+    # Two ask what this model and request leave open: whether pairs find each other, and what another model gives away.
+    assert set(unfinished) <= {"monitoring.failures", "robustness.matching", "robustness.transfer"}, unfinished
     assert document["quarantine"] == []
     assert (out / "report.html").stat().st_size < 1_000_000
     assert document["command"].startswith("muroan audit easy-vqa easy-vqa")

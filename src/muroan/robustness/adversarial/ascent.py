@@ -45,6 +45,7 @@ class Room:
     budgets: Mapping[str, Budget]
     origin: Inputs
     present: Mapping[str, Tensor] = field(default_factory=dict)
+    _bounds: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @staticmethod
     def around(batch: Batch, budgets: Mapping[str, Budget], sample: Tensor) -> Room:
@@ -54,11 +55,22 @@ class Room:
 
     def clip(self, m: str, ahead: Tensor) -> Tensor:
         """The nearest that modality m may be to `ahead`."""
-        b = self.budgets[m]
-        inside = self.modalities[m].project(ahead, self.origin[m], b.p, b.radius)
+        b, modality = self.budgets[m], self.modalities[m]
+        if b.p == float("inf") and type(modality).project is Modality.project:
+            # What `project` does, in one pass over the values instead of four: it is done at every step.
+            inside = torch.clamp(ahead, *self._bounded(m, b.radius))
+        else:
+            inside = modality.project(ahead, self.origin[m], b.p, b.radius)
         # What a sample does not have cannot be attacked: its neutral value stays as it is.
         kept: Tensor = where(self.present[m], inside, self.origin[m]) if m in self.present else inside
         return kept
+
+    def _bounded(self, m: str, radius: float) -> tuple[Tensor, Tensor]:
+        """The least and the most that each value may be."""
+        if m not in self._bounds:
+            x, modality = self.origin[m], self.modalities[m]
+            self._bounds[m] = (x - radius).clamp_min(modality.low), (x + radius).clamp_max(modality.high)
+        return self._bounds[m]
 
     def drawn(self, m: str, ids: list[str], seed: int, *purpose: object) -> Tensor:
         """Random points of modality m's balls, one a row, by the samples' ids alone."""

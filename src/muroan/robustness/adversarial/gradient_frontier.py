@@ -82,7 +82,7 @@ def cheapest(probe: Gradient, about: About, cells: Cells) -> tuple[list[Finding]
 
 
 def charts(probe: Gradient, about: About, cells: Cells, rates: Mapping[str, Estimate]) -> list[Chart]:
-    """Full budgets beside their random controls, success over the share of the budgets, and the grid.
+    """Full budgets beside their random controls, the grid, and success over the share of the budgets.
 
     rates: of every condition.
     """
@@ -94,9 +94,9 @@ def charts(probe: Gradient, about: About, cells: Cells, rates: Mapping[str, Esti
     along = {m: cells.axis(m) for m in cells.names} | ({JOINT: cells.diagonal()} if len(cells.names) > 1 else {})
     lines = [_line(name, {s: cells.rates[c] for s, c in some.items()}) for name, some in along.items()]
     title = "Success over the share of the full budgets"
-    out.append(LineChart(title=title, x_label="share of the full budget", y_label=y_label, lines=lines, y_range=(0, 1)))
     if 1 < len(cells.names) <= ALL_CELLS:
         out.append(_grid(probe, about, cells))
+    out.append(LineChart(title=title, x_label="share of the full budget", y_label=y_label, lines=lines, y_range=(0, 1)))
     return out
 
 

@@ -103,9 +103,14 @@ def conclude(probe: LowSkill, evidence: Evidence) -> Conclusion:
     return Conclusion(findings=findings, charts=_charts(by, lost, hides), notes=_notes(by, hides))
 
 
+def _input(condition: str) -> str:
+    """What a trick is done to: "image: blur" to the image, "typos + blur" to several inputs."""
+    return condition.partition(": ")[0] if ": " in condition else "several inputs"
+
+
 def _charts(by: dict[str, pl.DataFrame], lost: dict[str, Estimate], hides: dict[str, str]) -> list[Chart]:
     bars = [
-        Bar(label=c, estimate=e, of="may hide the answer" if hides[c] else "", control=bool(hides[c]))
+        Bar(label=c, estimate=e, of="may hide the answer" if hides[c] else _input(c), control=bool(hides[c]))
         for c, e in lost.items()
     ]
     rows: list[list[str | float | int | None]] = [

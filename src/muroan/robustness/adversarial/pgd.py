@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from muroan.registry import register
@@ -23,10 +24,11 @@ class Steps(Walk):
         self.length = length
 
     def move(self, t: int, room: Room, x: Inputs, gradients: Inputs, loss: Tensor) -> Inputs:
-        return {
-            m: room.clip(m, v + self.length * room.budgets[m].radius * direction(gradients[m], room.budgets[m].p))
-            for m, v in x.items()
-        }
+        out = {}
+        for m, v in x.items():
+            b = room.budgets[m]
+            out[m] = room.clip(m, torch.add(v, direction(gradients[m], b.p), alpha=self.length * b.radius))
+        return out
 
 
 @register
