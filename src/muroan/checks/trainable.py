@@ -95,4 +95,5 @@ def trainable_for(needs: Collection[Capability], seed: int = 0) -> Model:
     """A fresh model that can do what a mitigation needs; equal seeds give equal models."""
     if Capability.ALIGNED not in needs:
         return TrainableNet(seed)
-    return trainable_towers(seed).zero_shot(PlantedModel.classes)
+    texts = {"differ": ["cold"], "agree": ["warm"]}  # words that the network tells apart; the classes' names are not
+    return trainable_towers(seed).zero_shot(PlantedModel.classes, texts=texts)
