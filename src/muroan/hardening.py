@@ -94,7 +94,7 @@ class Outcome(BaseModel):
         promised = [r for r in self.rows if r.promised]
         if any(r.verdict == "cost" for r in promised):
             return 1
-        return 0 if any(r.verdict == "improved" for r in promised) else 3
+        return 0 if not promised or any(r.verdict == "improved" for r in promised) else 3
 
     @property
     def why(self) -> str:

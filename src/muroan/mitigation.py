@@ -40,7 +40,7 @@ class Mitigation(ABC):
         place     where it stands in the taxonomy
         source    paper and equation
         needs     capabilities that the model must have
-        improves  probe -> its metrics that should get better
+        improves  probe -> its metrics that should get better; none where no probe measures what it is for
         removes   planted faults (organisms) that it is meant to remove
 
     The promises that `muroan.checks` tests: the same seed gives the same model; saved and loaded, predictions are the

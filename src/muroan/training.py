@@ -50,18 +50,23 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Trained:
-    """How it went: mean training and validation loss of each epoch, and the epoch whose weights were kept."""
+    """How it went: mean training and validation loss of each epoch, and the epoch whose weights were kept.
+
+    start: validation loss before training. kept: index of the epoch; None: no epoch was better than the start, whose
+    weights are kept.
+    """
 
     training: tuple[float, ...]
     validation: tuple[float, ...]
-    kept: int
+    start: float
+    kept: int | None
 
     @property
     def note(self) -> str:
-        return (
-            f"{len(self.validation)} epochs; validation loss {self.validation[0]:.3g} after the first, "
-            f"{self.validation[self.kept]:.3g} after epoch {self.kept + 1}, whose weights are kept"
-        )
+        seen = f"{len(self.validation)} epochs; validation loss {self.start:.3g} before"
+        if self.kept is None:
+            return f"{seen}, never lower, {min(self.validation):.3g} at best: the weights are those before training"
+        return f"{seen}, {self.validation[self.kept]:.3g} after epoch {self.kept + 1}, whose weights are kept"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +114,11 @@ class Trainer:
 
 @dataclass
 class _History:
+    start: float
     epoch: int = 0
     training: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
-    kept: int = 0
+    kept: int | None = None
 
 
 class _Objective(nn.Module):
@@ -161,17 +167,18 @@ class _Run:
                     advance(1, f"epoch {history.epoch + 1}")
                 history.training.append(sum(losses) / max(1, len(losses)))
                 history.validation.append(self._validated())
-                if history.validation[-1] <= min(history.validation):
+                if history.validation[-1] <= min(history.start, *history.validation):
                     history.kept, best = history.epoch, _copy(self.modules)
                 history.epoch += 1
                 if accelerator.is_main_process:
                     self._save(history, best, optimiser)
         self.modules.load_state_dict(best)
         self.modules.eval()
-        return Trained(tuple(history.training), tuple(history.validation), history.kept)
+        return Trained(tuple(history.training), tuple(history.validation), history.start, history.kept)
 
     def _patient(self, history: _History) -> bool:
-        return len(history.validation) - 1 - history.kept >= self.schedule.patience
+        since = len(history.validation) - (0 if history.kept is None else history.kept + 1)
+        return since >= self.schedule.patience
 
     def _step(self, accelerator: Any, objective: nn.Module, optimiser: Any, batch: Batch, step: int) -> float:
         self.modules.train()
@@ -237,13 +244,13 @@ class _Run:
         """The history of what is kept, and the best weights so far; the modules' own where nothing is."""
         place = self._place
         if place is None or not place.exists():
-            return _History(), _copy(self.modules)
+            return _History(self._validated()), _copy(self.modules)
         from safetensors import safe_open
 
         with safe_open(place, framework="pt") as file:
             facts = file.metadata() or {}
             if facts.get("identity") != self._identity():
-                return _History(), _copy(self.modules)  # of another training: this one begins anew
+                return _History(self._validated()), _copy(self.modules)  # of another training: this one begins anew
             kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         self.modules.load_state_dict(_under("now.", kept))
         moments: dict[int, dict[str, Tensor]] = {}

@@ -57,9 +57,25 @@ def test_the_weights_of_the_lowest_validation_loss_are_kept_and_patience_ends_it
     m = model()
     few = data(40, noise=3.0)
     done = Trainer().fit(m.trainable(), cross_entropy(m), few, Schedule(epochs=200, rate=0.3, patience=4), seed=0)
+    assert done.validation[done.kept] <= done.start
     assert done.kept == min(range(len(done.validation)), key=lambda k: (done.validation[k], -k))
     assert len(done.validation) == done.kept + 1 + 4 < 200
     assert f"epoch {done.kept + 1}" in done.note
+
+
+def test_a_training_that_never_helps_leaves_the_model_as_it_was():
+    m = model()
+    before = {n: t.clone() for n, t in m.trainable().state_dict().items()}
+    good = Schedule(epochs=30, rate=0.05, patience=30)
+    Trainer().fit(m.trainable(), cross_entropy(m), data(), good, seed=0)
+    learnt = {n: t.clone() for n, t in m.trainable().state_dict().items()}
+    assert any(not torch.equal(t, before[n]) for n, t in learnt.items())
+    wild = Schedule(epochs=2, rate=50.0)
+    done = Trainer().fit(m.trainable(), cross_entropy(m), data(), wild, seed=1)
+    assert done.kept is None
+    assert min(done.validation) > done.start
+    assert all(torch.equal(t, learnt[n]) for n, t in m.trainable().state_dict().items())
+    assert "before training" in done.note
 
 
 def test_only_the_chosen_parameters_move():

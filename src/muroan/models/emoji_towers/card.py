@@ -120,8 +120,8 @@ members where a decision has to be right first, and say so.
 npm packages `emojibase-data` 17.0.0 (MIT) and `emoji-datasource-google` 16.0.0 (MIT; pictures Apache-2.0): 1,911 pairs.
 Trained on $pairs members, each with $captions captions (its name and draws of its keywords). Women's, men's
 and persons' variants of one emoji are on one side. The towers' recipe
-was settled on a quarter of the members' bases, left out at the time. How groups are told (by captions of members, rather
-than by names or a linear probe) was chosen with the audited split in view: read the `emoji-groups` rows as such.
+was settled on a quarter of the members' bases, left out at the time. How groups are told (by captions of members,
+rather than by names or a linear probe) was chosen with the audited split in view: read `emoji-groups` as such.
 
 ## Training
 

@@ -49,7 +49,6 @@ class VILLA(Retraining):
         {Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.EMBEDDINGS, Capability.TRAIN}
     )
 
-    improves: ClassVar[Mapping[str, tuple[str, ...]]] = {"monitoring.calibration": ("nll",)}
 
     perturbed: tuple[str, ...] = ()
     inner: int = 3
