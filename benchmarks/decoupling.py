@@ -21,9 +21,9 @@ from muroan.data.easy_vqa import easy_vqa
 from muroan.meter import Meter, Metered
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import choose
-from muroan.robustness.adversarial.decoupling import Decoupling
-from muroan.robustness.adversarial.removal import Removal
-from muroan.robustness.adversarial.subsets import Found
+from muroan.robustness.adversarial.attacks.decoupling import Decoupling
+from muroan.robustness.adversarial.attacks.removal import Removal
+from muroan.robustness.adversarial.attacks.subsets import Found
 
 SHARES = {"image": 0.5, "question": 0.5}
 

@@ -16,7 +16,7 @@ from muroan.models.emoji_towers.model import group_texts
 from muroan.models.two_encoder import ZeroShot
 from muroan.randomness import choose
 from muroan.robustness.adversarial.adaptive import Evaluated, defended
-from muroan.robustness.adversarial.apgd import APGD
+from muroan.robustness.adversarial.attacks.apgd import APGD
 from muroan.robustness.adversarial.defences.robust_encoder import RobustEncoder
 from muroan.training import Trainer
 

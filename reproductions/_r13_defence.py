@@ -19,10 +19,10 @@ from muroan.data.multiple_features import multiple_features
 from muroan.dataset import Splits
 from muroan.models.digit_views import train
 from muroan.robustness.adversarial.adaptive import TOGETHER, Evaluated, defended
+from muroan.robustness.adversarial.attacks.pgd import PGD
 from muroan.robustness.adversarial.defences.dissimilarity import Dissimilarity, mean_cosine
 from muroan.robustness.adversarial.defences.feature_memory import FeatureMemory, Remembering, objective, sparse_codes
 from muroan.robustness.adversarial.defences.single_source import vectors
-from muroan.robustness.adversarial.pgd import PGD
 from muroan.training import Trainer
 
 SEEDS = (0, 1, 2)

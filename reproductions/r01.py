@@ -30,10 +30,10 @@ from muroan.modality import Image, Text
 from muroan.model import TorchModel
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.decoupling import TESTS, Decoupling
+from muroan.robustness.adversarial.attacks.decoupling import TESTS, Decoupling
+from muroan.robustness.adversarial.attacks.matched import place
+from muroan.robustness.adversarial.attacks.removal import Removal
 from muroan.robustness.adversarial.decoupling_probe import DecouplingProbe
-from muroan.robustness.adversarial.matched import place
-from muroan.robustness.adversarial.removal import Removal
 
 SAMPLES = 600
 DRAWS = 20_000

@@ -33,14 +33,14 @@ from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.models.emoji_towers import emoji_model
 from muroan.randomness import choose
-from muroan.robustness.adversarial.apgd import APGD
-from muroan.robustness.adversarial.decoupling import Decoupling
+from muroan.robustness.adversarial.attacks.apgd import APGD
+from muroan.robustness.adversarial.attacks.decoupling import Decoupling
+from muroan.robustness.adversarial.attacks.matched import best_of
+from muroan.robustness.adversarial.attacks.removal import Removal, share
 from muroan.robustness.adversarial.defences.adversarial_training import AdversarialTraining
 from muroan.robustness.adversarial.defences.consistency_vote import ConsistencyVote
 from muroan.robustness.adversarial.defences.region_word_dropout import RegionWordDropout
 from muroan.robustness.adversarial.defences.salient_removal import SalientPointRemoval
-from muroan.robustness.adversarial.matched import best_of
-from muroan.robustness.adversarial.removal import Removal, share
 from muroan.training import Schedule, Trainer
 
 SEEDS = (0, 1, 2)

@@ -28,9 +28,9 @@ from muroan.estimate import Estimate, mean, paired_difference, proportion
 from muroan.meter import Metered
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import choose, key, sample_keys
-from muroan.robustness.adversarial.losses import margin as signed_margin
-from muroan.robustness.adversarial.mim import MIM
-from muroan.robustness.adversarial.pgd import PGD
+from muroan.robustness.adversarial.attacks.losses import margin as signed_margin
+from muroan.robustness.adversarial.attacks.mim import MIM
+from muroan.robustness.adversarial.attacks.pgd import PGD
 
 SEEDS = (0, 1, 2)
 RADIUS = 0.2

@@ -17,8 +17,8 @@ from _emoji_towers import SEEDS, pairs, tower
 from muroan.budget import Budget
 from muroan.estimate import Estimate, paired_difference, proportion
 from muroan.meter import Metered
-from muroan.robustness.adversarial.co_attack import CoAttack
-from muroan.robustness.adversarial.controls import random_search
+from muroan.robustness.adversarial.attacks.co_attack import CoAttack
+from muroan.robustness.adversarial.attacks.controls import random_search
 from muroan.robustness.adversarial.matching_probe import together
 
 BUDGETS = {"image": Budget(radius=2 / 255), "text": Budget(words=1)}

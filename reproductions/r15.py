@@ -22,9 +22,9 @@ from muroan.estimate import paired_difference, proportion
 from muroan.meter import Metered
 from muroan.modality import Text
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.controls import random_words
-from muroan.robustness.adversarial.sga import SGA
-from muroan.robustness.adversarial.transfer import transfer
+from muroan.robustness.adversarial.attacks.controls import random_words
+from muroan.robustness.adversarial.attacks.sga import SGA
+from muroan.robustness.adversarial.attacks.transfer import transfer
 
 CAPTIONS = 5
 BUDGETS = {"image": Budget(radius=2 / 255), "text": Budget(words=1)}

@@ -27,7 +27,7 @@ from muroan.meter import Metered
 from muroan.models.emoji_towers.model import gallery, towers
 from muroan.models.emoji_towers.network import ARCHITECTURES
 from muroan.randomness import choose
-from muroan.robustness.adversarial.universal_patch import SHARE, Place, Recipe, best_noise, fit, grey
+from muroan.robustness.adversarial.attacks.universal_patch import SHARE, Place, Recipe, best_noise, fit, grey
 
 SEEDS = (0, 1, 2)
 FITTED = 256

@@ -17,9 +17,9 @@ from muroan.budget import Budget
 from muroan.estimate import mean, paired_difference, proportion
 from muroan.meter import Metered
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.attack_vlm import AttackVLM
-from muroan.robustness.adversarial.losses import loss_of
-from muroan.robustness.adversarial.random_gradient import random_gradient
+from muroan.robustness.adversarial.attacks.attack_vlm import AttackVLM
+from muroan.robustness.adversarial.attacks.losses import loss_of
+from muroan.robustness.adversarial.attacks.random_gradient import random_gradient
 
 PAIRS, DRAWS = 150, 100
 EPS = 8 / 255

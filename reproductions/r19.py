@@ -17,7 +17,7 @@ from muroan.budget import Budget
 from muroan.estimate import mean
 from muroan.meter import Metered
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.m_attack import MAttack
+from muroan.robustness.adversarial.attacks.m_attack import MAttack
 
 PAIRS, STEPS = 100, 100
 EPS = 16 / 255

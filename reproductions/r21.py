@@ -24,9 +24,9 @@ from muroan.estimate import paired_difference, proportion
 from muroan.meter import Metered
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import choose
-from muroan.robustness.adversarial.apgd import APGD, periods
-from muroan.robustness.adversarial.ensemble import MEMBERS, Ensemble
-from muroan.robustness.adversarial.pgd import PGD
+from muroan.robustness.adversarial.attacks.apgd import APGD, periods
+from muroan.robustness.adversarial.attacks.ensemble import MEMBERS, Ensemble
+from muroan.robustness.adversarial.attacks.pgd import PGD
 
 SEEDS = (0, 1, 2)
 PICTURES = 200

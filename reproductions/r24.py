@@ -14,7 +14,7 @@ from muroan.data.easy_vqa import easy_vqa
 from muroan.dataset import Splits
 from muroan.evidence import clusters
 from muroan.models.easy_vqa import easy_vqa_model
-from muroan.robustness.adversarial.low_skill import TRICKS
+from muroan.robustness.adversarial.attacks.low_skill import TRICKS
 from muroan.robustness.adversarial.low_skill_probe import LowSkill
 
 SAMPLES = 600

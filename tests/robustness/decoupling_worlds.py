@@ -13,7 +13,7 @@ from torch import Tensor
 from muroan.batch import Batch
 from muroan.modality import Image, Modality, Tabular, Text
 from muroan.model import Model, TorchModel
-from muroan.robustness.adversarial.decoupling import Decoupling
+from muroan.robustness.adversarial.attacks.decoupling import Decoupling
 
 CUE = "cue"
 

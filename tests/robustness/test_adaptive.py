@@ -12,7 +12,7 @@ from muroan.errors import AskedWrongly
 from muroan.model import Capability
 from muroan.models.defended import Defended
 from muroan.robustness.adversarial.adaptive import TOGETHER, Evaluated, defended, weakest
-from muroan.robustness.adversarial.pgd import PGD
+from muroan.robustness.adversarial.attacks.pgd import PGD
 
 MODALITIES = {"a": Tabular(columns=("a",)), "b": Tabular(columns=("b",))}
 

@@ -17,13 +17,13 @@ from muroan.meter import Metered
 from muroan.model import Capability
 from muroan.organisms.pairs import MODALITIES, fine_patterns, model, patterns, world
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.attack_vlm import AttackVLM
-from muroan.robustness.adversarial.co_attack import CoAttack, divergence
-from muroan.robustness.adversarial.m_attack import MAttack, cropped
-from muroan.robustness.adversarial.random_gradient import random_gradient
-from muroan.robustness.adversarial.sga import SGA, scaled
-from muroan.robustness.adversarial.surrogates import Surrogates
-from muroan.robustness.adversarial.transfer import transfer
+from muroan.robustness.adversarial.attacks.attack_vlm import AttackVLM
+from muroan.robustness.adversarial.attacks.co_attack import CoAttack, divergence
+from muroan.robustness.adversarial.attacks.m_attack import MAttack, cropped
+from muroan.robustness.adversarial.attacks.random_gradient import random_gradient
+from muroan.robustness.adversarial.attacks.sga import SGA, scaled
+from muroan.robustness.adversarial.attacks.surrogates import Surrogates
+from muroan.robustness.adversarial.attacks.transfer import transfer
 
 EPS = {"image": Budget(radius=2 / 255), "text": Budget(words=1)}
 

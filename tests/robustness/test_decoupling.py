@@ -30,10 +30,10 @@ from muroan.meter import Metered
 from muroan.modality import Audio, Image, Modality, Series, Text
 from muroan.model import BlackBox, Model, TorchModel
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.decoupling import Decoupling, split
-from muroan.robustness.adversarial.matched import best_of, place
-from muroan.robustness.adversarial.removal import Removal, lengths, share
-from muroan.robustness.adversarial.subsets import Found, schedule
+from muroan.robustness.adversarial.attacks.decoupling import Decoupling, split
+from muroan.robustness.adversarial.attacks.matched import best_of, place
+from muroan.robustness.adversarial.attacks.removal import Removal, lengths, share
+from muroan.robustness.adversarial.attacks.subsets import Found, schedule
 
 ALL = {"image": 1.0, "text": 1.0}
 

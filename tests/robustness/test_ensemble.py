@@ -12,9 +12,9 @@ from muroan.checks import PlantedModel, planted
 from muroan.checks.bed import MODALITIES
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
-from muroan.robustness.adversarial.apgd import APGD
-from muroan.robustness.adversarial.apgd_targeted import APGDTargeted
-from muroan.robustness.adversarial.ensemble import BESIDE, GRADIENT, MEMBERS, Ensemble
+from muroan.robustness.adversarial.attacks.apgd import APGD
+from muroan.robustness.adversarial.attacks.apgd_targeted import APGDTargeted
+from muroan.robustness.adversarial.attacks.ensemble import BESIDE, GRADIENT, MEMBERS, Ensemble
 
 SMALL = Ensemble(steps=8, targets=2, queries=30)
 MOVED = {"image": Budget(radius=0.04), "table": Budget(radius=0.2)}

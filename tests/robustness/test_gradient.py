@@ -16,16 +16,16 @@ from muroan.checks.alarms import findings
 from muroan.checks.bed import MODALITIES
 from muroan.data.memory import InMemory
 from muroan.meter import Metered
-from muroan.robustness.adversarial.gradient_probe import Gradient
-from muroan.robustness.adversarial.losses import loss_of
-from muroan.robustness.adversarial.pgd import PGD
-from muroan.robustness.adversarial.word_substitution import (
+from muroan.robustness.adversarial.attacks.losses import loss_of
+from muroan.robustness.adversarial.attacks.pgd import PGD
+from muroan.robustness.adversarial.attacks.word_substitution import (
     WordSubstitution,
     candidates,
     first_order,
     replaced,
     swapped,
 )
+from muroan.robustness.adversarial.gradient_probe import Gradient
 
 D = 6
 

@@ -11,12 +11,12 @@ from muroan.checks import PlantedModel, planted
 from muroan.checks.bed import MODALITIES
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
-from muroan.robustness.adversarial.apgd import APGD, periods
-from muroan.robustness.adversarial.ascent import Best, Room, Seen, ascend
-from muroan.robustness.adversarial.fgsm import FGSM
-from muroan.robustness.adversarial.losses import loss_of, margin, ratio, targeted_ratio
-from muroan.robustness.adversarial.mim import MIM
-from muroan.robustness.adversarial.pgd import PGD, Steps
+from muroan.robustness.adversarial.attacks.apgd import APGD, periods
+from muroan.robustness.adversarial.attacks.ascent import Best, Room, Seen, ascend
+from muroan.robustness.adversarial.attacks.fgsm import FGSM
+from muroan.robustness.adversarial.attacks.losses import loss_of, margin, ratio, targeted_ratio
+from muroan.robustness.adversarial.attacks.mim import MIM
+from muroan.robustness.adversarial.attacks.pgd import PGD, Steps
 
 BUDGETS = {"image": Budget(radius=0.03), "table": Budget(radius=0.3)}
 

@@ -19,11 +19,11 @@ from muroan.finding import Conclusion, Finding
 from muroan.meter import Metered
 from muroan.organisms.robustness.weak_together import WeakTogether
 from muroan.report.charts import draw
-from muroan.robustness.adversarial.controls import changed_at_random
+from muroan.robustness.adversarial.attacks.controls import changed_at_random
+from muroan.robustness.adversarial.attacks.joint import Joint
 from muroan.robustness.adversarial.gradient_cells import Cells, named
 from muroan.robustness.adversarial.gradient_probe import Gradient
 from muroan.robustness.adversarial.grid import Grid, contains, draws, explore, next_below, random_controls, shares_of
-from muroan.robustness.adversarial.joint import Joint
 
 RADIUS = {"a": 0.4, "b": 0.2}
 WEIGHTS = {"a": torch.tensor([1.0, -1.0]), "b": torch.tensor([2.0, 1.0])}

@@ -15,7 +15,7 @@ from muroan.errors import AskedWrongly
 from muroan.organisms.robustness.one_corruption import OneCorruption
 from muroan.organisms.robustness.thrown_by_misspelling import ThrownByMisspelling
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.low_skill import BLOCK, EMOJI, PAIRS, TRICKS, named, scale_of
+from muroan.robustness.adversarial.attacks.low_skill import BLOCK, EMOJI, PAIRS, TRICKS, named, scale_of
 from muroan.robustness.adversarial.low_skill_findings import drops, macro_f1
 from muroan.robustness.adversarial.low_skill_probe import LowSkill
 from muroan.robustness.distribution_shift.perturbations import Draws

@@ -13,13 +13,13 @@ from muroan.meter import Metered
 from muroan.modality import Image, Text
 from muroan.model import BlackBox, TorchModel
 from muroan.organisms.real import telling_patch
-from muroan.robustness.adversarial.decoupling import Decoupling
+from muroan.robustness.adversarial.attacks.decoupling import Decoupling
+from muroan.robustness.adversarial.attacks.pgd import PGD
+from muroan.robustness.adversarial.attacks.removal import Removal
+from muroan.robustness.adversarial.attacks.salient import salient_points
 from muroan.robustness.adversarial.defences.consistency_vote import ConsistencyVote
 from muroan.robustness.adversarial.defences.region_word_dropout import RegionWordDropout
 from muroan.robustness.adversarial.defences.salient_removal import SalientPointRemoval
-from muroan.robustness.adversarial.pgd import PGD
-from muroan.robustness.adversarial.removal import Removal
-from muroan.robustness.adversarial.salient import salient_points
 from muroan.training import Trainer
 
 KINDS = {"image": Image(size=(64, 64), channels=1, fill=(0.0,)), "text": Text()}

@@ -12,7 +12,7 @@ from muroan.checks.bed import MODALITIES
 from muroan.data.memory import InMemory
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
-from muroan.robustness.adversarial.square import Square, share_at
+from muroan.robustness.adversarial.attacks.square import Square, share_at
 
 
 def batch_of(n=40) -> Batch:

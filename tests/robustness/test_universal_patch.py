@@ -15,7 +15,7 @@ from muroan.errors import AskedWrongly, NotApplicable
 from muroan.meter import Metered
 from muroan.models.two_encoder import TwoEncoder
 from muroan.organisms.robustness.corner_pattern import CHECKS, EDGE, END, CornerPattern
-from muroan.robustness.adversarial.universal_patch import (
+from muroan.robustness.adversarial.attacks.universal_patch import (
     STARTS,
     Place,
     Recipe,

@@ -16,13 +16,13 @@ from muroan.modality import Image
 from muroan.models.two_encoder import TwoEncoder
 from muroan.organisms.clinic import CLINIC, CUES, DISEASES, SYNONYMS
 from muroan.organisms.robustness.decisive_word import WORD, DecisiveWord
-from muroan.robustness.adversarial.candidates import Lexicon, Slip, Vocabulary, in_place_of
-from muroan.robustness.adversarial.character_edits import EDITS, CharacterEdits, Characters
-from muroan.robustness.adversarial.hotflip import HotFlip
-from muroan.robustness.adversarial.masked_words import MaskedWords, bert_attack
-from muroan.robustness.adversarial.meaning import OwnCodes, SentenceEncoder
-from muroan.robustness.adversarial.word_removal import WordRemoval
-from muroan.robustness.adversarial.word_substitution import WordSubstitution, slopes_of
+from muroan.robustness.adversarial.attacks.candidates import Lexicon, Slip, Vocabulary, in_place_of
+from muroan.robustness.adversarial.attacks.character_edits import EDITS, CharacterEdits, Characters
+from muroan.robustness.adversarial.attacks.hotflip import HotFlip
+from muroan.robustness.adversarial.attacks.masked_words import MaskedWords, bert_attack
+from muroan.robustness.adversarial.attacks.meaning import OwnCodes, SentenceEncoder
+from muroan.robustness.adversarial.attacks.word_removal import WordRemoval
+from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution, slopes_of
 
 WORDS = {"text": Budget(words=1)}
 
@@ -86,7 +86,7 @@ def test_a_lexicon_and_a_vocabulary_can_come_from_a_file(tmp_path, batch):
 
 
 def scene(model, batch):
-    from muroan.robustness.adversarial.candidates import Scene
+    from muroan.robustness.adversarial.attacks.candidates import Scene
 
     return Scene(model, "text", MODALITIES["text"], list(batch.inputs["text"]), [{0}] * len(batch), lambda: None, 4)
 
@@ -272,7 +272,7 @@ def test_a_masked_language_model_proposes_likely_words(language_model):
     (source,) = attack.sources
     model = Metered(model, batch.modalities)
     notes = list(batch.inputs["note"])
-    from muroan.robustness.adversarial.candidates import Scene
+    from muroan.robustness.adversarial.attacks.candidates import Scene
 
     every = [set(range(len(t.split()))) for t in notes]
     proposed = source.propose(Scene(model, "note", batch.modalities["note"], notes, every, lambda: None, 10))
@@ -298,7 +298,7 @@ def test_a_masked_language_model_proposes_likely_words(language_model):
 
 
 def test_a_word_of_several_pieces_is_masked_as_one(language_model):
-    from muroan.robustness.adversarial.language_models import fillers
+    from muroan.robustness.adversarial.attacks.language_models import fillers
 
     (found,) = fillers(language_model, ["cough unheardof sputum"], [{0, 1, 2}], 5)
     assert [len(f) for f in found] == [5, 5, 5]

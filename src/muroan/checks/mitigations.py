@@ -95,14 +95,16 @@ def saved_and_loaded_it_is_the_same(mitigation: Mitigation) -> None:
 def it_stays_a_model(mitigation: Mitigation) -> None:
     """Same inputs and classes, finite scores, gradients where there were, rows that do not see each other."""
     base = trainable_for(mitigation.needs)
-    model = _apply(mitigation).model
+    done = _apply(mitigation)
+    model = done.model
     assert (model.modalities, model.classes) == (base.modalities, base.classes), "other inputs or classes"
     batch = _batch()
     logits = model.predict(batch.inputs)
     assert bool(torch.isfinite(logits).all()), "scores are not finite"
     alone = torch.cat([model.predict(batch.take([i]).inputs) for i in range(6)])
     assert torch.allclose(logits[:6], alone, atol=1e-4), "a row's scores depend on the batch"
-    assert model.fingerprint() != base.fingerprint(), "nothing changed"
+    said = any("before training" in note for note in done.notes)
+    assert said or model.fingerprint() != base.fingerprint(), "nothing changed, and no note says so"
 
 
 CHECKS: tuple[Callable[[Mitigation], None], ...] = (

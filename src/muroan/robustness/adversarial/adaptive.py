@@ -31,8 +31,8 @@ from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate, bootstrap, paired_difference, proportion, sum_by_cluster
 from muroan.meter import Metered
 from muroan.model import Model
-from muroan.robustness.adversarial.controls import random_search
-from muroan.robustness.adversarial.pgd import PGD
+from muroan.robustness.adversarial.attacks.controls import random_search
+from muroan.robustness.adversarial.attacks.pgd import PGD
 
 TOGETHER = "together"
 """The condition in which all inputs are attacked at once."""

@@ -19,11 +19,11 @@ from muroan.finding import Conclusion, Metric, Panel
 from muroan.model import Capability, Model
 from muroan.probe import Observation, Probe, Shown
 from muroan.registry import register
-from muroan.robustness.adversarial.decoupling import OF_THE_CODE, Decoupling
+from muroan.robustness.adversarial.attacks.decoupling import OF_THE_CODE, Decoupling
+from muroan.robustness.adversarial.attacks.matched import best_of
+from muroan.robustness.adversarial.attacks.removal import Boxes, Removal, lengths, share
+from muroan.robustness.adversarial.attacks.subsets import Found
 from muroan.robustness.adversarial.decoupling_findings import SMALLEST, conclude
-from muroan.robustness.adversarial.matched import best_of
-from muroan.robustness.adversarial.removal import Boxes, Removal, lengths, share
-from muroan.robustness.adversarial.subsets import Found
 
 LONGEST = 600
 """Characters of a text that an exhibit shows."""
@@ -83,6 +83,7 @@ class DecouplingProbe(Probe):
         "robustness.decisive-word": ("beyond_whole",),
         "robustness.decisive-patch": ("beyond_whole", "excess"),
         "robustness.decoupled": ("excess",),
+        "robustness.telling-patch-vqa": ("excess",),
     }
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(

@@ -22,11 +22,11 @@ from muroan.model import Capability, Model
 from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import sample_keys, uniform
 from muroan.registry import register
-from muroan.robustness.adversarial.controls import crude
+from muroan.robustness.adversarial.attacks.controls import crude
+from muroan.robustness.adversarial.attacks.joint import Ascent, Joint, Order
 from muroan.robustness.adversarial.gradient_cells import NULL, RANDOM, SHARE, UNBOUNDED, named
 from muroan.robustness.adversarial.gradient_findings import conclude
 from muroan.robustness.adversarial.grid import Cell, Grid, explore, random_controls, shares_of
-from muroan.robustness.adversarial.joint import Ascent, Joint, Order
 
 
 @register
@@ -142,6 +142,7 @@ class Gradient(Probe):
         "robustness.masked-gradients": ("zero_gradients",),
         "robustness.shattered-gradients": ("gradient_kept",),
         "robustness.weak-together": ("together_only",),
+        "robustness.frail-tower-digits": ("success",),
     }
 
     limit: int | None = 300

@@ -19,9 +19,9 @@ from muroan.attack import Attacked
 from muroan.batch import Batch
 from muroan.budget import Budget
 from muroan.meter import Metered
-from muroan.robustness.adversarial.controls import random_search
-from muroan.robustness.adversarial.joint import Joint, either, kinds, nothing, opened, placed, rows, worst
-from muroan.robustness.adversarial.word_substitution import WordSubstitution
+from muroan.robustness.adversarial.attacks.controls import random_search
+from muroan.robustness.adversarial.attacks.joint import Joint, either, kinds, nothing, opened, placed, rows, worst
+from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution
 
 ALL_CELLS = 3
 """Up to so many attackable inputs every combination of levels is a cell; with more, each alone and all alike."""

@@ -22,7 +22,7 @@ from muroan.panels import panels
 from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import sample_keys
 from muroan.registry import register
-from muroan.robustness.adversarial.low_skill import PAIRS, TRICKS, Trick, named, scale_of
+from muroan.robustness.adversarial.attacks.low_skill import PAIRS, TRICKS, Trick, named, scale_of
 from muroan.robustness.adversarial.low_skill_findings import NULL, conclude
 from muroan.robustness.distribution_shift.content import distinct
 from muroan.robustness.distribution_shift.perturbations import Draws

@@ -23,8 +23,9 @@ from muroan.model import Capability, Model
 from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import sample_keys, uniform
 from muroan.registry import register
-from muroan.robustness.adversarial.co_attack import CoAttack
-from muroan.robustness.adversarial.controls import random_search
+from muroan.robustness.adversarial.attacks.co_attack import CoAttack
+from muroan.robustness.adversarial.attacks.controls import random_search
+from muroan.robustness.adversarial.attacks.sga import SGA
 from muroan.robustness.adversarial.matching_findings import (
     INDEPENDENT,
     NULL,
@@ -35,7 +36,6 @@ from muroan.robustness.adversarial.matching_findings import (
     alone,
     conclude,
 )
-from muroan.robustness.adversarial.sga import SGA
 
 KEPT = ("loss_first", "loss_best", "words", "calls", "zero_gradient")
 """What of an attack's trace is evidence."""

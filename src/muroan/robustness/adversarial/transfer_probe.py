@@ -22,8 +22,8 @@ from muroan.meter import Metered
 from muroan.model import Capability, Model
 from muroan.probe import Observation, Probe
 from muroan.registry import methods, open_model, register
+from muroan.robustness.adversarial.attacks.transfer import transfer
 from muroan.robustness.adversarial.matching_probe import budgets_of
-from muroan.robustness.adversarial.transfer import transfer
 
 TRANSFER, WHITE, RANDOM = "transfer", "on the surrogate", "random"
 

@@ -23,7 +23,15 @@ from muroan.panels import panels
 from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import choose
 from muroan.registry import register
-from muroan.robustness.adversarial.universal_patch import STARTS, Place, Recipe, UniversalPatch, best_noise, fit, grey
+from muroan.robustness.adversarial.attacks.universal_patch import (
+    STARTS,
+    Place,
+    Recipe,
+    UniversalPatch,
+    best_noise,
+    fit,
+    grey,
+)
 
 NULL = "nothing"
 CONTROLS = ("noise", "grey")

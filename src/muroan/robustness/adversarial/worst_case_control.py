@@ -14,10 +14,10 @@ from muroan.budget import Budget
 from muroan.meter import Codes, Metered
 from muroan.modality import Text
 from muroan.randomness import Words, key, sample_keys, uniform
-from muroan.robustness.adversarial.ascent import Room
-from muroan.robustness.adversarial.controls import random_words
-from muroan.robustness.adversarial.gradient_attack import attackable
-from muroan.robustness.adversarial.losses import loss_of
+from muroan.robustness.adversarial.attacks.ascent import Room
+from muroan.robustness.adversarial.attacks.controls import random_words
+from muroan.robustness.adversarial.attacks.gradient_attack import attackable
+from muroan.robustness.adversarial.attacks.losses import loss_of
 
 BITS = 32
 """Signs that one draw gives."""

@@ -10,7 +10,7 @@ from muroan.estimate import Estimate, mean, paired_difference, proportion
 from muroan.evidence import AUDITED, Evidence, clusters
 from muroan.finding import Bar, BarChart, Conclusion, Finding
 from muroan.robustness.adversarial.asr import ASR, Outcomes
-from muroan.robustness.adversarial.ensemble import GRADIENT, MEMBERS
+from muroan.robustness.adversarial.attacks.ensemble import GRADIENT, MEMBERS
 
 if TYPE_CHECKING:
     from muroan.robustness.adversarial.worst_case_probe import WorstCase

@@ -21,8 +21,8 @@ from muroan.model import Capability, Model
 from muroan.probe import Observation, Probe
 from muroan.randomness import uniform
 from muroan.registry import register
-from muroan.robustness.adversarial.ensemble import MEMBERS, Ensemble
-from muroan.robustness.adversarial.gradient_attack import attackable
+from muroan.robustness.adversarial.attacks.ensemble import MEMBERS, Ensemble
+from muroan.robustness.adversarial.attacks.gradient_attack import attackable
 from muroan.robustness.adversarial.worst_case_control import random_changes
 from muroan.robustness.adversarial.worst_case_findings import ENSEMBLE, NULL, RANDOM, UNBOUNDED, conclude
 
@@ -92,6 +92,7 @@ class WorstCase(Probe):
         "robustness.masked-gradients": ("gradients_hide",),
         "robustness.shattered-gradients": ("gradients_hide",),
         "robustness.small-perturbation": ("success",),
+        "robustness.frail-tower-digits": ("success",),
     }
 
     limit: int | None = 200

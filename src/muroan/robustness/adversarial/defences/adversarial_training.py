@@ -18,8 +18,8 @@ from muroan.meter import Metered
 from muroan.mitigation import Retraining
 from muroan.model import Capability, Model
 from muroan.registry import register
-from muroan.robustness.adversarial.pgd import PGD
-from muroan.robustness.adversarial.word_substitution import WordSubstitution
+from muroan.robustness.adversarial.attacks.pgd import PGD
+from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution
 from muroan.training import Loss, Schedule, Trainer
 
 
@@ -63,6 +63,8 @@ class AdversarialTraining(Retraining):
     source: ClassVar[str] = "Madry et al., ICLR 2018, equation 2.1; multi-input: survey equation 1"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.GRADIENTS, Capability.TRAIN})
     improves: ClassVar[Mapping[str, tuple[str, ...]]] = {"robustness.gradient": ("success", "robust_accuracy")}
+
+    removes: ClassVar[tuple[str, ...]] = ("robustness.frail-tower-digits",)
 
     radii: tuple[tuple[str, float], ...] = ()
     words: int = 0

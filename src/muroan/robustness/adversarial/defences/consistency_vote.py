@@ -19,8 +19,8 @@ from muroan.modality import KINDS, Modality, Value, take
 from muroan.model import Capability, Code, Model, rows
 from muroan.models.defended import Defended
 from muroan.registry import register
-from muroan.robustness.adversarial.removal import POINTWISE, Removal, lengths
-from muroan.robustness.adversarial.salient import salient_points
+from muroan.robustness.adversarial.attacks.removal import POINTWISE, Removal, lengths
+from muroan.robustness.adversarial.attacks.salient import salient_points
 from muroan.training import Trainer
 
 Points = Literal["fixed", "salient"]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from muroan.registry import register
+from muroan.robustness.adversarial.attacks.matched import place
+from muroan.robustness.adversarial.attacks.removal import POINTWISE, Removal
 from muroan.robustness.adversarial.defences.removal_training import RemovalTraining
-from muroan.robustness.adversarial.matched import place
-from muroan.robustness.adversarial.removal import POINTWISE, Removal
 
 HALVINGS = 3
 """A region's sides are a half, a quarter or an eighth of the input's: the sizes that a decoupling search halves to."""

@@ -18,8 +18,8 @@ from muroan.errors import AskedWrongly
 from muroan.meter import Metered
 from muroan.mitigation import Retraining
 from muroan.model import Model
+from muroan.robustness.adversarial.attacks.removal import Boxes, Removal
 from muroan.robustness.adversarial.defences.adversarial_training import members
-from muroan.robustness.adversarial.removal import Boxes, Removal
 from muroan.training import Loss, Schedule, Trainer
 
 

@@ -26,9 +26,9 @@ from muroan.meter import Metered
 from muroan.mitigation import Retraining
 from muroan.model import Capability, Model
 from muroan.models.two_encoder import ZeroShot
-from muroan.robustness.adversarial.ascent import Best, Inputs, Room, Seen, ascend
+from muroan.robustness.adversarial.attacks.ascent import Best, Inputs, Room, Seen, ascend
+from muroan.robustness.adversarial.attacks.pgd import Steps
 from muroan.robustness.adversarial.defences.adversarial_training import members
-from muroan.robustness.adversarial.pgd import Steps
 from muroan.training import Loss, Schedule, Trainer
 
 SCALE = 100.0

@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from muroan.registry import register
+from muroan.robustness.adversarial.attacks.removal import Removal
+from muroan.robustness.adversarial.attacks.salient import salient_points
 from muroan.robustness.adversarial.defences.removal_training import RemovalTraining
-from muroan.robustness.adversarial.removal import Removal
-from muroan.robustness.adversarial.salient import salient_points
 
 
 @register

@@ -22,7 +22,7 @@ from muroan.mitigation import Retraining
 from muroan.modality import concatenate, where
 from muroan.model import Capability, Model
 from muroan.registry import register
-from muroan.robustness.adversarial.ascent import direction
+from muroan.robustness.adversarial.attacks.ascent import direction
 from muroan.robustness.adversarial.defences.adversarial_training import attacked, budgets, members
 from muroan.training import Loss, Schedule, Trainer
 

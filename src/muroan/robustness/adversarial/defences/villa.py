@@ -49,7 +49,6 @@ class VILLA(Retraining):
         {Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.EMBEDDINGS, Capability.TRAIN}
     )
 
-
     perturbed: tuple[str, ...] = ()
     inner: int = 3
     step: float = 0.02

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from muroan.errors import AskedWrongly
 from muroan.registry import register
-from muroan.robustness.adversarial.apgd import Adaptive
-from muroan.robustness.adversarial.ascent import Walk
-from muroan.robustness.adversarial.gradient_attack import Goal, GradientAttack
-from muroan.robustness.adversarial.losses import targeted_ratio
+from muroan.robustness.adversarial.attacks.apgd import Adaptive
+from muroan.robustness.adversarial.attacks.ascent import Walk
+from muroan.robustness.adversarial.attacks.gradient_attack import Goal, GradientAttack
+from muroan.robustness.adversarial.attacks.losses import targeted_ratio
 
 MOST_TARGETS = 9
 

@@ -17,8 +17,8 @@ from muroan.budget import Budget, Budgets
 from muroan.errors import AskedWrongly
 from muroan.meter import Codes, Metered
 from muroan.model import Capability
-from muroan.robustness.adversarial.ascent import Best, Inputs, Objective, Room, Seen, Walk, ascend
-from muroan.robustness.adversarial.losses import loss_of
+from muroan.robustness.adversarial.attacks.ascent import Best, Inputs, Objective, Room, Seen, Walk, ascend
+from muroan.robustness.adversarial.attacks.losses import loss_of
 
 Goal = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(logits [R, K], labels [R] to leave, sample [R] whose rows they are) -> what is climbed, [R]."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from muroan.registry import register
-from muroan.robustness.adversarial.ascent import Inputs, Room, Walk, direction
-from muroan.robustness.adversarial.gradient_attack import GradientAttack
+from muroan.robustness.adversarial.attacks.ascent import Inputs, Room, Walk, direction
+from muroan.robustness.adversarial.attacks.gradient_attack import GradientAttack
 
 
 class Steps(Walk):

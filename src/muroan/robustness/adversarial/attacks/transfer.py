@@ -13,7 +13,7 @@ from muroan.budget import Budgets
 from muroan.errors import AskedWrongly
 from muroan.meter import Meter, Metered
 from muroan.model import Model
-from muroan.robustness.adversarial.controls import random_search
+from muroan.robustness.adversarial.attacks.controls import random_search
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from muroan.meter import Metered
 from muroan.modality import where
 from muroan.randomness import sample_keys
 from muroan.registry import register
-from muroan.robustness.adversarial.ascent import Inputs, direction
-from muroan.robustness.adversarial.code_attack import Goal, Stage
-from muroan.robustness.adversarial.gradient_attack import attackable
-from muroan.robustness.adversarial.losses import loss_of
-from muroan.robustness.adversarial.random_gradient import random_gradient
-from muroan.robustness.adversarial.targeted import TargetedCodes, spread, values_of
+from muroan.robustness.adversarial.attacks.ascent import Inputs, direction
+from muroan.robustness.adversarial.attacks.code_attack import Goal, Stage
+from muroan.robustness.adversarial.attacks.gradient_attack import attackable
+from muroan.robustness.adversarial.attacks.losses import loss_of
+from muroan.robustness.adversarial.attacks.random_gradient import random_gradient
+from muroan.robustness.adversarial.attacks.targeted import TargetedCodes, spread, values_of
 
 
 @register

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from muroan.robustness.adversarial.decoupling import Decoupling
-from muroan.robustness.adversarial.removal import Removal
-from muroan.robustness.adversarial.subsets import Parts
+from muroan.robustness.adversarial.attacks.decoupling import Decoupling
+from muroan.robustness.adversarial.attacks.removal import Removal
+from muroan.robustness.adversarial.attacks.subsets import Parts
 
 
 def salient_points(

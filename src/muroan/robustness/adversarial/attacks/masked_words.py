@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from muroan.robustness.adversarial.candidates import Candidate, Proposed, Scene, Source, in_place_of
-from muroan.robustness.adversarial.language_models import fillers
-from muroan.robustness.adversarial.meaning import Meaning
-from muroan.robustness.adversarial.word_substitution import WordSubstitution
+from muroan.robustness.adversarial.attacks.candidates import Candidate, Proposed, Scene, Source, in_place_of
+from muroan.robustness.adversarial.attacks.language_models import fillers
+from muroan.robustness.adversarial.attacks.meaning import Meaning
+from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution
 
 
 @dataclass(frozen=True, kw_only=True)

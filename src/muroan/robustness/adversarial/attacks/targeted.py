@@ -16,9 +16,9 @@ from muroan.budget import Budget, Budgets
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
 from muroan.model import Capability, Model
-from muroan.robustness.adversarial.code_attack import CodeAttack, Goal, Stage
-from muroan.robustness.adversarial.gradient_attack import attackable
-from muroan.robustness.adversarial.surrogates import Surrogates
+from muroan.robustness.adversarial.attacks.code_attack import CodeAttack, Goal, Stage
+from muroan.robustness.adversarial.attacks.gradient_attack import attackable
+from muroan.robustness.adversarial.attacks.surrogates import Surrogates
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from itertools import chain, combinations, islice
 import torch
 from torch import Tensor
 
-from muroan.robustness.adversarial.removal import POINTWISE, Boxes, Removal, lengths
-from muroan.robustness.adversarial.shrinking import first_of, shrunk
+from muroan.robustness.adversarial.attacks.removal import POINTWISE, Boxes, Removal, lengths
+from muroan.robustness.adversarial.attacks.shrinking import first_of, shrunk
 
 BLOCK = 64
 """Sets tried at once for each undecided sample. Those of a block behind a success are computed in vain."""

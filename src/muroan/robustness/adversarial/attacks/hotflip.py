@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from muroan.model import Capability
 from muroan.registry import register
-from muroan.robustness.adversarial.candidates import Source, Vocabulary
-from muroan.robustness.adversarial.word_substitution import WordSubstitution
+from muroan.robustness.adversarial.attacks.candidates import Source, Vocabulary
+from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution
 
 
 @register

@@ -12,8 +12,8 @@ from typing import ClassVar
 from muroan.errors import unknown
 from muroan.modality import Text
 from muroan.registry import register
-from muroan.robustness.adversarial.candidates import SHORTEST, Source, WordByWord, split
-from muroan.robustness.adversarial.word_substitution import WordSubstitution
+from muroan.robustness.adversarial.attacks.candidates import SHORTEST, Source, WordByWord, split
+from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution
 from muroan.robustness.distribution_shift.perturbations.text import KEYBOARD
 
 HOMOGLYPHS = dict(zip("aceopsxyijABCEHIKMOPTXS", "асеорѕхуіјАВСЕНІКМОРТХЅ", strict=True))

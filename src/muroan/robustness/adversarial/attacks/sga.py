@@ -23,10 +23,10 @@ from muroan.modality import Modality, Text
 from muroan.model import Capability
 from muroan.randomness import normal, sample_keys
 from muroan.registry import register
-from muroan.robustness.adversarial.ascent import Inputs
-from muroan.robustness.adversarial.candidates import Lexicon, Slip, Source
-from muroan.robustness.adversarial.code_attack import CodeAttack, Goal, Stage, chosen
-from muroan.robustness.adversarial.guided_text import Score, Spoken, guided
+from muroan.robustness.adversarial.attacks.ascent import Inputs
+from muroan.robustness.adversarial.attacks.candidates import Lexicon, Slip, Source
+from muroan.robustness.adversarial.attacks.code_attack import CodeAttack, Goal, Stage, chosen
+from muroan.robustness.adversarial.attacks.guided_text import Score, Spoken, guided
 
 
 @register

@@ -15,9 +15,9 @@ from muroan.budget import Budget
 from muroan.meter import Metered
 from muroan.modality import Modality, Text, where
 from muroan.randomness import Words, integers, sample_keys, uniform
-from muroan.robustness.adversarial.candidates import Candidate
-from muroan.robustness.adversarial.losses import loss_of
-from muroan.robustness.adversarial.word_substitution import candidates, replaced
+from muroan.robustness.adversarial.attacks.candidates import Candidate
+from muroan.robustness.adversarial.attacks.losses import loss_of
+from muroan.robustness.adversarial.attacks.word_substitution import candidates, replaced
 
 BITS = 32
 """Random signs that are taken from one draw."""

@@ -18,8 +18,8 @@ from muroan.budget import Budget
 from muroan.errors import AskedWrongly
 from muroan.meter import Codes, Metered
 from muroan.modality import Text
-from muroan.robustness.adversarial.candidates import Candidate, Lexicon, Proposed, Scene, Slip, Slopes, Source
-from muroan.robustness.adversarial.word_substitution import replaced
+from muroan.robustness.adversarial.attacks.candidates import Candidate, Lexicon, Proposed, Scene, Slip, Slopes, Source
+from muroan.robustness.adversarial.attacks.word_substitution import replaced
 
 Score = Callable[[Codes, Tensor, Tensor], Tensor]
 """(codes of distinct texts, which of them [C], the text that each stands for [C]) -> what the attacker gains, [C]."""

@@ -22,11 +22,11 @@ from muroan.meter import Codes, Metered
 from muroan.modality import Text
 from muroan.model import Capability
 from muroan.registry import register
-from muroan.robustness.adversarial.ascent import Inputs
-from muroan.robustness.adversarial.candidates import Lexicon, Slip, Source
-from muroan.robustness.adversarial.code_attack import CodeAttack, Goal, Stage, chosen, flat
-from muroan.robustness.adversarial.guided_text import Score, Spoken, guided
-from muroan.robustness.adversarial.losses import loss_of
+from muroan.robustness.adversarial.attacks.ascent import Inputs
+from muroan.robustness.adversarial.attacks.candidates import Lexicon, Slip, Source
+from muroan.robustness.adversarial.attacks.code_attack import CodeAttack, Goal, Stage, chosen, flat
+from muroan.robustness.adversarial.attacks.guided_text import Score, Spoken, guided
+from muroan.robustness.adversarial.attacks.losses import loss_of
 
 Variant = Literal["auto", "codes", "fused", "classes"]
 

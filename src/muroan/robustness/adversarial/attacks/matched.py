@@ -15,7 +15,7 @@ from scipy.special import comb
 from torch import Tensor
 
 from muroan.randomness import Words, uniform
-from muroan.robustness.adversarial.removal import POINTWISE, Boxes, Removal, lengths
+from muroan.robustness.adversarial.attacks.removal import POINTWISE, Boxes, Removal, lengths
 
 FEW = 1024
 """Up to this many possible removals are drawn without replacement; among more, repeats hardly matter."""

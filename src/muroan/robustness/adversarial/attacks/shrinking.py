@@ -8,7 +8,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from muroan.robustness.adversarial.removal import Boxes, lengths
+from muroan.robustness.adversarial.attacks.removal import Boxes, lengths
 
 TRIMS = (2, 4)
 """A box is cut by one of these parts of a side at a time."""

@@ -16,9 +16,9 @@ from torch.nn import functional
 from muroan.errors import AskedWrongly
 from muroan.randomness import Words, sample_keys, uniform
 from muroan.registry import register
-from muroan.robustness.adversarial.ascent import Inputs
-from muroan.robustness.adversarial.code_attack import Goal, Stage
-from muroan.robustness.adversarial.targeted import TargetedCodes, spread, values_of
+from muroan.robustness.adversarial.attacks.ascent import Inputs
+from muroan.robustness.adversarial.attacks.code_attack import Goal, Stage
+from muroan.robustness.adversarial.attacks.targeted import TargetedCodes, spread, values_of
 
 
 @register

@@ -22,14 +22,14 @@ from muroan.modality import Text, where
 from muroan.model import Capability
 from muroan.randomness import sample_keys
 from muroan.registry import register
-from muroan.robustness.adversarial.apgd import APGD
-from muroan.robustness.adversarial.controls import random_words
-from muroan.robustness.adversarial.fgsm import FGSM
-from muroan.robustness.adversarial.gradient_attack import GradientAttack
-from muroan.robustness.adversarial.losses import loss_of
-from muroan.robustness.adversarial.mim import MIM
-from muroan.robustness.adversarial.pgd import PGD
-from muroan.robustness.adversarial.word_substitution import WordSubstitution
+from muroan.robustness.adversarial.attacks.apgd import APGD
+from muroan.robustness.adversarial.attacks.controls import random_words
+from muroan.robustness.adversarial.attacks.fgsm import FGSM
+from muroan.robustness.adversarial.attacks.gradient_attack import GradientAttack
+from muroan.robustness.adversarial.attacks.losses import loss_of
+from muroan.robustness.adversarial.attacks.mim import MIM
+from muroan.robustness.adversarial.attacks.pgd import PGD
+from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution
 
 Ascent = Literal["pgd", "apgd", "mim", "fgsm"]
 Order = Literal["both", "words first", "words last"]

@@ -35,9 +35,9 @@ from muroan.meter import Codes, Metered
 from muroan.model import Capability
 from muroan.randomness import Words, key, sample_keys, uniform
 from muroan.registry import register
-from muroan.robustness.adversarial.ascent import Room
-from muroan.robustness.adversarial.gradient_attack import ROWS, attackable, joined
-from muroan.robustness.adversarial.losses import margin
+from muroan.robustness.adversarial.attacks.ascent import Room
+from muroan.robustness.adversarial.attacks.gradient_attack import ROWS, attackable, joined
+from muroan.robustness.adversarial.attacks.losses import margin
 
 HALVED_AT = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 """Parts of all queries after which the share of a proposal is halved."""

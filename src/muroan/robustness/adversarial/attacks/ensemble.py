@@ -21,12 +21,12 @@ from muroan.meter import Metered
 from muroan.modality import Text
 from muroan.model import Capability
 from muroan.registry import register
-from muroan.robustness.adversarial.apgd import APGD
-from muroan.robustness.adversarial.apgd_targeted import APGDTargeted
-from muroan.robustness.adversarial.gradient_attack import attackable
-from muroan.robustness.adversarial.losses import loss_of
-from muroan.robustness.adversarial.square import Square
-from muroan.robustness.adversarial.word_substitution import WordSubstitution
+from muroan.robustness.adversarial.attacks.apgd import APGD
+from muroan.robustness.adversarial.attacks.apgd_targeted import APGDTargeted
+from muroan.robustness.adversarial.attacks.gradient_attack import attackable
+from muroan.robustness.adversarial.attacks.losses import loss_of
+from muroan.robustness.adversarial.attacks.square import Square
+from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution
 
 BESIDE = "apgd beside words"
 MEMBERS = ("apgd", "apgd_targeted", "square", "word_substitution", BESIDE)

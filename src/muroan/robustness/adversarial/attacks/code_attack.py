@@ -22,10 +22,10 @@ from muroan.errors import AskedWrongly, NotApplicable
 from muroan.meter import Codes, Metered
 from muroan.modality import Value, where
 from muroan.model import Capability
-from muroan.robustness.adversarial.ascent import Best, Inputs, Objective, Room, Seen, ascend
-from muroan.robustness.adversarial.gradient_attack import attackable, joined
-from muroan.robustness.adversarial.guided_text import worded
-from muroan.robustness.adversarial.pgd import Steps
+from muroan.robustness.adversarial.attacks.ascent import Best, Inputs, Objective, Room, Seen, ascend
+from muroan.robustness.adversarial.attacks.gradient_attack import attackable, joined
+from muroan.robustness.adversarial.attacks.guided_text import worded
+from muroan.robustness.adversarial.attacks.pgd import Steps
 
 ROWS = 128
 """Samples that are worked on at once; a step may encode several copies of each."""

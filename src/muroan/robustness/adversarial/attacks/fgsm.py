@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from muroan.errors import AskedWrongly
 from muroan.registry import register
-from muroan.robustness.adversarial.ascent import Walk
-from muroan.robustness.adversarial.gradient_attack import GradientAttack
-from muroan.robustness.adversarial.pgd import Steps
+from muroan.robustness.adversarial.attacks.ascent import Walk
+from muroan.robustness.adversarial.attacks.gradient_attack import GradientAttack
+from muroan.robustness.adversarial.attacks.pgd import Steps
 
 
 @register

@@ -34,8 +34,8 @@ from muroan.clean import Clean
 from muroan.errors import AskedWrongly, NotApplicable
 from muroan.meter import Codes, Metered
 from muroan.registry import register
-from muroan.robustness.adversarial.removal import POINTWISE, Read, Removal, lengths
-from muroan.robustness.adversarial.subsets import SEARCHES, Found, Parts, Search
+from muroan.robustness.adversarial.attacks.removal import POINTWISE, Read, Removal, lengths
+from muroan.robustness.adversarial.attacks.subsets import SEARCHES, Found, Parts, Search
 
 TESTS = ("label", "margin", "argmax", "cosine")
 OF_THE_CODE = ("argmax", "cosine")

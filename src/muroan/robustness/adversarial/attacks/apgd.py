@@ -15,9 +15,9 @@ from torch import Tensor
 
 from muroan.errors import AskedWrongly
 from muroan.registry import register
-from muroan.robustness.adversarial.ascent import Inputs, Room, Walk, direction
-from muroan.robustness.adversarial.gradient_attack import GradientAttack
-from muroan.robustness.adversarial.losses import loss_of, ratio
+from muroan.robustness.adversarial.attacks.ascent import Inputs, Room, Walk, direction
+from muroan.robustness.adversarial.attacks.gradient_attack import GradientAttack
+from muroan.robustness.adversarial.attacks.losses import loss_of, ratio
 
 RISING = 0.75
 """Share of a period's steps on which the loss has to rise for the step to stay as long as it is."""

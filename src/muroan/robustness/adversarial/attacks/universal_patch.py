@@ -29,7 +29,7 @@ from muroan.meter import Metered
 from muroan.modality import Image, where
 from muroan.model import Capability
 from muroan.randomness import choose, key, uniform
-from muroan.robustness.adversarial.losses import loss_of
+from muroan.robustness.adversarial.attacks.losses import loss_of
 
 SHARE, MARGIN, SIDE = 0.03, 14, 224
 """Of the picture's area; pixels from the lower right corner, of a picture of 224."""

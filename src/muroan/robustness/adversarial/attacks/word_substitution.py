@@ -25,7 +25,7 @@ from muroan.meter import Codes, Metered
 from muroan.modality import Text
 from muroan.model import Capability
 from muroan.registry import register
-from muroan.robustness.adversarial.candidates import (
+from muroan.robustness.adversarial.attacks.candidates import (
     SHORTEST,
     Candidate,
     Lexicon,
@@ -38,8 +38,8 @@ from muroan.robustness.adversarial.candidates import (
     split,
     swapped,
 )
-from muroan.robustness.adversarial.losses import loss_of
-from muroan.robustness.adversarial.meaning import Meaning
+from muroan.robustness.adversarial.attacks.losses import loss_of
+from muroan.robustness.adversarial.attacks.meaning import Meaning
 
 ROWS = 256
 """Texts in one backward pass: bounds its memory."""

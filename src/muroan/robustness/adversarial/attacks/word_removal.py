@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from muroan.budget import Budget
 from muroan.registry import register
-from muroan.robustness.adversarial.candidates import Removal, Source
-from muroan.robustness.adversarial.word_substitution import WordSubstitution
+from muroan.robustness.adversarial.attacks.candidates import Removal, Source
+from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution
 
 
 @register
