@@ -1,7 +1,7 @@
 """Writes the pages that say what the code says, from the code: `python docs/build.py`, or with `--check` to compare.
 
     reference.md   the Python interface: public names, signatures, docstrings
-    methods.md     probes, attacks, explainers, planted faults: question, place, source, needs, settings, metrics
+    methods.md     probes, attacks, mitigations, explainers, planted faults: question, source, needs, settings, metrics
     figures.md     the tables of metrics, and in README.md the table of probes, between markers; the rest of those
                    pages is written by hand
     systems.md     reproductions/results.json in words, where that file is there
@@ -40,6 +40,7 @@ WRITTEN = "<!-- Written by docs/build.py from the code. Change the code, then ru
 
 GROUPS: dict[str, list[str]] = {
     "Auditing": ["audit", "AuditRun", "Gate"],
+    "Hardening": ["harden", "Mitigation", "Mitigated"],
     "What is found": ["Finding", "Metric", "Verdict", "Estimate"],
     "Models": ["Model", "TorchModel", "BlackBox", "Capability"],
     "Data": ["Table", "TableSpec", "open_table", "InMemory", "Splits", "Dataset", "Sample", "Schema", "Batch"],
@@ -326,6 +327,14 @@ def methods() -> str:
         for n, c in shipped("organisms").items()
     ]
     lines += [*table(["fault", "what is wrong", "dose", "doses", "matters from", "planted in", "found by"], faults), ""]
+    lines += ["## Mitigations", "", "What `muroan harden MODEL DATA --with NAME:setting=value` applies.", ""]
+    for name, cls in shipped("mitigations").items():
+        facts = [f"- source: {markdown(cls.source)}", f"- needs: {needs(cls)}"]
+        better = [f"`{p}` (" + ", ".join(m) + ")" for p, m in cls.improves.items()]
+        facts += [f"- improves: {', '.join(better)}"]
+        if cls.removes:
+            facts += [f"- should remove: {', '.join(f'`{f}`' for f in cls.removes)}"]
+        lines += [f"### `{name}`", "", f"**{cls.does}**", "", doc(cls), "", *facts, "", *settings(cls), ""]
     for kind in ("attacks", "explainers"):
         lines += [f"## {kind.capitalize()}", ""]
         for name, cls in shipped(kind).items():

@@ -26,7 +26,6 @@ class SalientPointRemoval(RemovalTraining):
     name: ClassVar[str] = "salient_point_removal"
     does: ClassVar[str] = "Trains on inputs without the region or word that moves the decision most."
     source: ClassVar[str] = "named as a defence by the authors of MUROAN, arXiv 2112.12792; the recipe is ours"
-    removes: ClassVar[tuple[str, ...]] = ("robustness.telling-patch-vqa",)
 
     def parts(self, removal: Removal) -> dict[str, Tensor]:
         return salient_points(removal)
