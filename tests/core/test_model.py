@@ -62,7 +62,13 @@ def test_modules_are_put_into_evaluation_mode(inputs):
 
 
 def test_a_model_says_what_it_can():
-    assert taken_apart().capabilities == {Capability.SCORES, Capability.FUSE, Capability.GRADIENTS}
+    shown = {Capability.SCORES, Capability.FUSE, Capability.GRADIENTS}
+    assert taken_apart().capabilities - {Capability.TRAIN} == shown
+    modules = TorchModel(encoders={"x": nn.Linear(2, 2)}, fusion=lambda c: c["x"], head=lambda f: f, classes=("a", "b"))
+    assert modules.capabilities == shown | {Capability.TRAIN}
+    assert list(modules.trainable()) == ["encoder x"]
+    functions = TorchModel(encoders={"x": lambda v: v}, fusion=lambda c: c["x"], head=lambda f: f, classes=("a", "b"))
+    assert functions.capabilities == shown
     assert Capability.GRADIENTS not in taken_apart(gradients=False).capabilities
     for missing in (
         lambda m: m.embed("left", ["x"]),
