@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from muroan.errors import AskedWrongly
+from muroan.modality import Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +51,23 @@ Budgets = Mapping[str, Budget]
 
 RADII: Mapping[str, float] = {"image": 8 / 255, "audio": 0.01}
 """Usual radius (L∞) per kind of modality, in its value space; other kinds have no scale that is known beforehand."""
+
+
+def usual(
+    kinds: Mapping[str, str],
+    *,
+    radii: Iterable[tuple[str, float]] = (),
+    words: int = 0,
+    norm: str = "inf",
+    by_kind: Mapping[str, float] = RADII,
+) -> dict[str, Budget]:
+    """Modality -> what an attacker may change, of modalities (name -> kind) those that can be attacked.
+
+    radii: by modality name, over those of its kind, `by_kind`; a kind without one is not attacked. words: of each text.
+    """
+    given = dict(radii)
+    found = {
+        m: Budget(words=words) if kind == Text.kind else Budget(radius=given.get(m, by_kind.get(kind, 0.0)), norm=norm)
+        for m, kind in kinds.items()
+    }
+    return {m: b for m, b in found.items() if not b.empty}

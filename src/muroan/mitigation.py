@@ -111,3 +111,10 @@ def load_state(modules: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         modules.load_state_dict(dict(tensors), strict=True)
     except RuntimeError as error:
         raise AskedWrongly(f"these weights are not of this model: {error}") from error
+
+
+def members(data: Splits, name: str) -> Splits:
+    """The splits, if there is something to train on."""
+    if data.members is None:
+        raise AskedWrongly(f"{name} trains: it needs data to train on (--members), disjoint from the data audited")
+    return data

@@ -64,3 +64,14 @@ def test_a_larger_factor_never_gives_a_smaller_budget(radius, words, share, a, b
     assert small.words <= large.words
     assert small.share <= large.share
     assert budget.scaled(1) == budget
+
+
+def test_usual_budgets_are_by_kind_and_given_radii_outweigh_them():
+    kinds = {"picture": "image", "note": "text", "row": "tabular", "sound": "audio"}
+    assert usual(kinds) == {"picture": Budget(radius=8 / 255), "sound": Budget(radius=0.01)}
+    found = usual(kinds, radii=[("row", 0.1), ("picture", 0.0)], words=2, norm="2")
+    assert found == {
+        "note": Budget(words=2),
+        "row": Budget(radius=0.1, norm="2"),
+        "sound": Budget(radius=0.01, norm="2"),
+    }

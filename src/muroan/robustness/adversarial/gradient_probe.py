@@ -12,7 +12,7 @@ import torch
 
 from muroan.attack import Attacked
 from muroan.batch import Batch, Schema
-from muroan.budget import RADII, Budget
+from muroan.budget import Budget, usual
 from muroan.clean import Clean
 from muroan.errors import AskedWrongly
 from muroan.evidence import Evidence
@@ -179,9 +179,7 @@ class Gradient(Probe):
 
     def full_budget(self, modality: str, kind: str) -> Budget:
         """The most that may change in a modality of this kind; empty where it cannot be attacked."""
-        if kind == Text.kind:
-            return Budget(words=self.words)
-        return Budget(radius=dict(self.radii).get(modality, RADII.get(kind, 0.0)), norm=self.norm)
+        return usual({modality: kind}, radii=self.radii, words=self.words, norm=self.norm).get(modality, Budget())
 
     def grid(self, modalities: Mapping[str, str]) -> Grid:
         """The budgets of these modalities (name -> kind), those that can be attacked."""

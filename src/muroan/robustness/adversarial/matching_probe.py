@@ -12,7 +12,7 @@ from torch import Tensor
 
 from muroan.attack import Attacked
 from muroan.batch import Batch, Schema
-from muroan.budget import Budget
+from muroan.budget import Budget, usual
 from muroan.clean import Clean
 from muroan.errors import AskedWrongly
 from muroan.evidence import Evidence
@@ -177,15 +177,8 @@ class Matching(Probe):
 def budgets_of(
     kinds: Mapping[str, Any], modalities: Sequence[str], radii: Mapping[str, float], words: int
 ) -> dict[str, Budget]:
-    """What may change by default: a word of each text, each continuous input by its radius."""
-    out = {}
-    for m in modalities:
-        if isinstance(kinds[m], Text):
-            if words:
-                out[m] = Budget(words=words)
-        elif (radius := radii.get(m, RADII.get(kinds[m].kind, 0.0))) > 0:
-            out[m] = Budget(radius=radius)
-    return out
+    """What may change by default: a word of each text, each continuous input by the radius of the papers."""
+    return usual({m: kinds[m].kind for m in modalities}, radii=radii.items(), words=words, by_kind=RADII)
 
 
 def together(model: Metered, batch: Batch, singles: Mapping[str, Attacked], labels: Tensor) -> Attacked:

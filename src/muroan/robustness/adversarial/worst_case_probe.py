@@ -11,12 +11,12 @@ import torch
 
 from muroan.attack import Attacked
 from muroan.batch import Batch, Schema
-from muroan.budget import RADII, Budget
+from muroan.budget import Budget, usual
 from muroan.clean import Clean
 from muroan.errors import AskedWrongly
 from muroan.evidence import Evidence
 from muroan.finding import Conclusion, Metric
-from muroan.modality import Modality, Text
+from muroan.modality import Modality
 from muroan.model import Capability, Model
 from muroan.probe import Observation, Probe
 from muroan.randomness import uniform
@@ -117,15 +117,7 @@ class WorstCase(Probe):
 
     def budgets(self, schema: Mapping[str, Modality], modalities: Sequence[str]) -> dict[str, Budget]:
         """Modality -> its budget, those that can be attacked."""
-        given = dict(self.radii)
-        out = {}
-        for m in modalities:
-            if isinstance(schema[m], Text):
-                if self.words:
-                    out[m] = Budget(words=self.words)
-            elif (radius := given.get(m, RADII.get(schema[m].kind, 0.0))) > 0:
-                out[m] = Budget(radius=radius)
-        return out
+        return usual({m: schema[m].kind for m in modalities}, radii=self.radii, words=self.words)
 
     def applies(self, model: Model, schema: Schema) -> str | None:
         for m, _ in self.radii:

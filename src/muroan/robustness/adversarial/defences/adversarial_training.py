@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from muroan.batch import Batch, Schema
-from muroan.budget import RADII, Budget
+from muroan.budget import Budget, usual
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
-from muroan.mitigation import Retraining
+from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Model
 from muroan.registry import register
 from muroan.robustness.adversarial.attacks.pgd import PGD
@@ -23,29 +23,12 @@ from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitu
 from muroan.training import Loss, Schedule, Trainer
 
 
-def members(data: Splits, name: str) -> Splits:
-    """The splits, if there is something to train on."""
-    if data.members is None:
-        raise AskedWrongly(f"{name} trains: it needs data to train on (--members), disjoint from the data audited")
-    return data
-
-
 def budgets(schema: Schema, model: Model, radii: tuple[tuple[str, float], ...], words: int) -> dict[str, Budget]:
     """Modality -> what an attacker may change: given radii over the usual ones of its kind, `words` of each text."""
-    given = dict(radii)
-    unknown = sorted(set(given) - set(schema.modalities))
+    unknown = sorted({m for m, _ in radii} - set(schema.modalities))
     if unknown:
         raise AskedWrongly(f"radii name {unknown[0]!r}, which is no modality of the data")
-    out = {}
-    for m in model.modalities:
-        modality = schema.modalities[m]
-        if modality.continuous:
-            radius = given.get(m, RADII.get(modality.kind, 0.0))
-            if radius > 0:
-                out[m] = Budget(radius=radius)
-        elif words:
-            out[m] = Budget(words=words)
-    return out
+    return usual({m: schema.modalities[m].kind for m in model.modalities}, radii=radii, words=words)
 
 
 @register

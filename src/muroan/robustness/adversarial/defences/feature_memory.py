@@ -13,12 +13,11 @@ from torch.nn import functional
 from muroan.batch import Batch
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
-from muroan.mitigation import Mitigated, Mitigation
+from muroan.mitigation import Mitigated, Mitigation, members
 from muroan.model import Capability, Code, Embedded, Model, tensors_fingerprint
 from muroan.models.defended import Defended
 from muroan.randomness import key
 from muroan.registry import register
-from muroan.robustness.adversarial.defences.adversarial_training import members
 from muroan.robustness.adversarial.defences.single_source import vectors
 from muroan.training import Trainer
 

@@ -13,11 +13,10 @@ from torch.nn import functional
 from muroan.batch import Batch, Schema
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
-from muroan.mitigation import Retraining
+from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Model
 from muroan.randomness import key
 from muroan.registry import register
-from muroan.robustness.adversarial.defences.adversarial_training import members
 from muroan.robustness.adversarial.defences.single_source import vectors
 from muroan.training import Schedule, Trainer
 

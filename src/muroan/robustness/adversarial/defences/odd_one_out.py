@@ -15,12 +15,11 @@ from muroan.batch import Batch, Schema
 from muroan.budget import Budget
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
-from muroan.mitigation import Mitigated, Mitigation, load_state, state
+from muroan.mitigation import Mitigated, Mitigation, load_state, members, state
 from muroan.model import Capability, Code, Embedded, Model, weights_fingerprint
 from muroan.models.defended import Defended
 from muroan.randomness import key
 from muroan.registry import register
-from muroan.robustness.adversarial.defences.adversarial_training import members
 from muroan.robustness.adversarial.defences.single_source import (
     allowed_of,
     no_input,

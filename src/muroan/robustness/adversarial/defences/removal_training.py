@@ -16,10 +16,9 @@ from muroan.clean import Clean
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
-from muroan.mitigation import Retraining
+from muroan.mitigation import Retraining, members
 from muroan.model import Model
 from muroan.robustness.adversarial.attacks.removal import Boxes, Removal
-from muroan.robustness.adversarial.defences.adversarial_training import members
 from muroan.training import Loss, Schedule, Trainer
 
 

@@ -23,12 +23,11 @@ from muroan.budget import RADII, Budget
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
-from muroan.mitigation import Retraining
+from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Model
 from muroan.models.two_encoder import ZeroShot
 from muroan.robustness.adversarial.attacks.ascent import Best, Inputs, Room, Seen, ascend
 from muroan.robustness.adversarial.attacks.pgd import Steps
-from muroan.robustness.adversarial.defences.adversarial_training import members
 from muroan.training import Loss, Schedule, Trainer
 
 SCALE = 100.0

@@ -18,12 +18,12 @@ from muroan.batch import Batch, Schema
 from muroan.budget import Budget
 from muroan.dataset import Dataset, Splits
 from muroan.errors import AskedWrongly
-from muroan.mitigation import Retraining
+from muroan.mitigation import Retraining, members
 from muroan.modality import concatenate, where
 from muroan.model import Capability, Model
 from muroan.registry import register
 from muroan.robustness.adversarial.attacks.ascent import direction
-from muroan.robustness.adversarial.defences.adversarial_training import attacked, budgets, members
+from muroan.robustness.adversarial.defences.adversarial_training import attacked, budgets
 from muroan.training import Loss, Schedule, Trainer
 
 SHARE = 0.25
