@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muroan import Budget
+from muroan.budget import usual
 from muroan.errors import AskedWrongly
 
 
