@@ -9,6 +9,7 @@ from muroan.auditing.observe import observe_all
 from muroan.checks.alarms import alarms
 from muroan.errors import AskedWrongly, NotApplicable
 from muroan.organisms.pairs import MODALITIES, PAIRED, model, world
+from muroan.organisms.real.frail_tower import FrailTower
 from muroan.organisms.robustness.fragile_match import FragileMatch
 from muroan.robustness.adversarial.matching_probe import Matching
 from muroan.robustness.adversarial.transfer_probe import Transfer
@@ -41,6 +42,11 @@ def test_matching_says_which_input_gave_way():
     assert words.value == 0
     # Moved away from its own code alone, a picture may stay near its caption; moved away from both, it does not.
     assert found["robustness.matching/interaction[condition=one after another]"].estimate.low > 0
+
+
+def test_matching_is_not_asked_of_a_model_without_pairs():
+    towers, splits = FrailTower().world(0.0, 0)
+    assert "asks about pairs" in FAST.applies(towers, splits.audited.schema)
 
 
 def test_transfer_is_not_asked_without_a_surrogate():

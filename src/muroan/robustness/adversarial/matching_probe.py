@@ -106,6 +106,8 @@ class Matching(Probe):
         return budgets_of(kinds, modalities, dict(self.radii), self.words)
 
     def applies(self, model: Model, schema: Schema) -> str | None:
+        if len(model.modalities) < 2:
+            return f"asks about pairs; {model.name} reads {model.modalities[0]} alone"
         unknown = [m for m, _ in self.radii if m not in schema.modalities]
         if unknown:
             return f"radii name {unknown[0]!r}, which is no modality of the data"
