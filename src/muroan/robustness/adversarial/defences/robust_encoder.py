@@ -156,6 +156,10 @@ def worst(
     return best
 
 
+STRICTER = 4
+"""Times as many steps the attack takes by which training is judged."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RobustEncoder(Retraining):
     """Settings. modality: whose encoder, the first that a radius is known for if left out. radius: of the ball, L∞;
@@ -209,21 +213,31 @@ class RobustEncoder(Retraining):
         # Of the other encoder nothing may change, running means of its layers included.
         own = nn.ModuleDict({n: part for n, part in modules.items() if any(id(p) in mine for p in part.parameters())})
         schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
-        loss = self.loss(tower, Budget(radius=self.radius or RADII[fit_on.schema.modalities[modality].kind]))
-        done = trainer.named(self.name).fit(own, loss, fit_on, schedule, seed=seed, parameters=tower.parameters)
+        budget = Budget(radius=self.radius or RADII[fit_on.schema.modalities[modality].kind])
+        # An untouched encoder looks harder to move than it is to a short attack: what stops training looks longer.
+        judge = self.loss(tower, budget, STRICTER * self.steps)
+        done = trainer.named(self.name).fit(
+            own,
+            self.loss(tower, budget, self.steps),
+            fit_on,
+            schedule,
+            seed=seed,
+            parameters=tower.parameters,
+            validation=judge,
+        )
         return done.note, *self._notes(tower)
 
     def _notes(self, tower: Tower) -> Sequence[str]:
         return ()
 
-    def loss(self, tower: Tower, budget: Budget) -> Loss:
-        """The mean over a batch of what training lowers, on the worst of every input."""
+    def loss(self, tower: Tower, budget: Budget, steps: int) -> Loss:
+        """The mean over a batch of what training lowers, on the worst of every input that so many steps find."""
 
         def hardest(batch: Batch) -> Tensor:
             climbed, lowered = self.losses(tower, batch)
             # Drawn by the step's own generator: another start for the same sample in every epoch.
             seed = int(torch.randint(2**31, ()))
-            best = worst(tower.model, batch, tower.modality, budget, climbed, steps=self.steps, seed=seed)
+            best = worst(tower.model, batch, tower.modality, budget, climbed, steps=steps, seed=seed)
             loss = lowered(best.inputs[tower.modality]).mean()
             if self.clean:
                 loss = loss + self.clean * climbed(batch.inputs[tower.modality], torch.arange(len(batch))).mean()
