@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from muroan.auditing.asked import parse
 from muroan.auditing.diff import Change, Comparison, compare
 from muroan.auditing.plan import DataAsked, ModelAsked, Plan, ProbesAsked, prepare, why_not
 from muroan.auditing.progress import progress
+from muroan.auditing.request import fresh_folder
 from muroan.auditing.store import Run
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate
@@ -122,12 +122,6 @@ class Hardened:
         return self.outcome.exit_code
 
 
-def fresh_folder(model: str) -> Path:
-    """Where a hardening goes that names no directory."""
-    name = "".join(c if c.isalnum() or c in "-." else "-" for c in model).strip("-.")[:40]
-    return Path("runs") / f"harden-{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-
-
 def choose(asked: MitigationsAsked) -> tuple[Mitigation, ...]:
     """Mitigations from what a user names: "name", "name:setting=value,...", "one,two", instances."""
     chosen: list[Mitigation] = []
@@ -165,7 +159,7 @@ def harden(
     Raises `AskedWrongly` if a mitigation does not apply to this model or data, with the reason.
     """
     chosen = choose(mitigations)
-    where = Path(out) if out is not None else fresh_folder(model if isinstance(model, str) else model.name)
+    where = Path(out) if out is not None else fresh_folder(model if isinstance(model, str) else model.name, "harden-")
     plan = partial(prepare, probes=probes, reference=reference, members=members, limit=limit, seed=seed)
     first = plan(model, data)
     for mitigation in chosen:
@@ -180,16 +174,17 @@ def harden(
     ref = first.model_ref if first.model_ref.startswith("object:") else str(where / "model")
     second = plan(done, data)
     after = carry_out(replace(second, model_ref=ref), where / "after", show_progress=show_progress)
-    found = outcome(compare(before.directory, after.directory), chosen, folder)
-    found = found.model_copy(update={"attacked": attacked, "not_attacked": why})
+    found = outcome(compare(before.directory, after.directory), chosen, folder, attacked, why)
     Run(where).write_text("harden.json", found.model_dump_json(indent=1))
     return Hardened(where, done, before, after, found)
 
 
-def outcome(found: Comparison, chosen: Sequence[Mitigation], folder: Folder) -> Outcome:
+def outcome(
+    found: Comparison, chosen: Sequence[Mitigation], folder: Folder, attacked: list[UnderAttack], why: str
+) -> Outcome:
     """Rows in the order in which they are read."""
-    promises = {(probe, o) for m in chosen for probe, names in m.improves.items() for o in _outcomes(probe, names)}
-    rows = [Row(change=c, promised=(c.probe, c.outcome) in promises) for c in found.changes]
+    promised = {probe for m in chosen for probe in m.improves}
+    rows = [Row(change=c, promised=c.probe in promised) for c in found.changes]
     order = {"improved": 0, "cost": 1, "undecided": 2}
     return Outcome(
         before=found.before,
@@ -198,7 +193,8 @@ def outcome(found: Comparison, chosen: Sequence[Mitigation], folder: Folder) -> 
         notes=[f"{s['name']}: {n}" for s in folder.steps for n in s["notes"]],
         samples=found.samples,
         rows=sorted(rows, key=lambda r: (order[r.verdict], not r.promised)),
-        attacked=[],
+        attacked=attacked,
+        not_attacked=why,
         comparison=found,
     )
 
@@ -228,12 +224,6 @@ def under_attack(plan: Plan, done: Model, seed: int) -> tuple[list[UnderAttack],
         )
         for c in found.stays
     ], ""
-
-
-def _outcomes(probe: str, metrics: Sequence[str]) -> list[str]:
-    """The outcome columns that a promise about a probe's metrics speaks of: all of the probe's."""
-    known = registry.methods("probes")
-    return list(known[probe].outcomes) if probe in known else []
 
 
 def _refuse(mitigation: Mitigation, plan: Plan) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from muroan import settings
 from muroan.batch import Schema
-from muroan.dataset import Splits
+from muroan.dataset import Dataset, Splits
 from muroan.errors import AskedWrongly
 from muroan.model import Capability, Model
 from muroan.training import Trainer
@@ -113,8 +113,8 @@ def load_state(modules: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise AskedWrongly(f"these weights are not of this model: {error}") from error
 
 
-def members(data: Splits, name: str) -> Splits:
-    """The splits, if there is something to train on."""
+def members(data: Splits, name: str) -> Dataset:
+    """What there is to train on; raises `AskedWrongly` if there is nothing."""
     if data.members is None:
         raise AskedWrongly(f"{name} trains: it needs data to train on (--members), disjoint from the data audited")
-    return data
+    return data.members

@@ -101,7 +101,7 @@ def request(
         "shard": asked.shard,
         "level": asked.level,
     }
-    return Request(arguments, out or Path(asked.out or _fresh(asked.model)))
+    return Request(arguments, out or Path(asked.out or fresh_folder(asked.model)))
 
 
 def _probes(asked: Any) -> Any:
@@ -119,9 +119,10 @@ def _gate(asked: str | Mapping[str, Any] | None, beside: Path) -> Gate | None:
         raise AskedWrongly(f"gate: {complaint(error, Gate)}") from error
 
 
-def _fresh(model: str) -> Path:
+def fresh_folder(model: str, prefix: str = "") -> Path:
+    """Where a run goes that names no directory."""
     name = "".join(c if c.isalnum() or c in "-." else "-" for c in model).strip("-.")[:40]
-    return Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    return Path("runs") / f"{prefix}{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def _file(path: Path) -> AuditFile:

@@ -277,10 +277,10 @@ def harden(
     OUT/model is a MODEL reference. Ends with 1 if something that a mitigation promises to improve got worse.
     """
     with _errors(out):
-        from muroan.hardening import fresh_folder
+        from muroan.auditing.request import fresh_folder
         from muroan.hardening import harden as carry
 
-        where = out or fresh_folder(model)
+        where = out or fresh_folder(model, "harden-")
     with _errors(where):
         if not quiet:
             _say(f"directory: {where}", error=json)

@@ -13,7 +13,7 @@ from muroan.organism import Organism
 from muroan.report.text import one_line
 
 if TYPE_CHECKING:
-    from muroan.auditing.diff import Comparison
+    from muroan.auditing.diff import Change, Comparison
     from muroan.auditing.explain import Story
     from muroan.auditing.trial import TrialCost
     from muroan.hardening import Outcome
@@ -99,22 +99,26 @@ def cost_table(costs: Sequence[TrialCost], audited: int) -> Table:
     return table
 
 
+def _change(change: Change) -> list[Text | str]:
+    """Probe, outcome, condition, before, after, the paired difference."""
+    d = change.difference
+    return [
+        _cell(change.probe),
+        _cell(f"{change.outcome} ({change.better} is better)"),
+        _cell(change.condition or ("" if change.probe == "clean" else "all")),
+        f"{change.before:.4f}",
+        f"{change.after:.4f}",
+        f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}] n={d.n}",
+    ]
+
+
 def diff_table(found: Comparison) -> Table:
     """Outcomes before and after, with the paired difference."""
     table = Table(title=f"{one_line(found.before)} → {one_line(found.after)}", title_justify="left", title_style="bold")
     for column in ("probe", "outcome", "condition", "before", "after", "difference", ""):
         table.add_column(column, justify="right" if column in ("before", "after", "difference") else "left")
     for c in found.changes:
-        d = c.difference
-        table.add_row(
-            _cell(c.probe),
-            _cell(f"{c.outcome} ({c.better} is better)"),
-            _cell(c.condition or ("" if c.probe == "clean" else "all")),
-            f"{c.before:.4f}",
-            f"{c.after:.4f}",
-            f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}] n={d.n}",
-            Text(c.verdict, style=VERDICT_STYLES[c.verdict]),
-        )
+        table.add_row(*_change(c), Text(c.verdict, style=VERDICT_STYLES[c.verdict]))
     for t in found.turned:
         table.add_row(_cell(t.key), "verdict", "", t.before.value, t.after.value, "", "")
     return table
@@ -141,16 +145,8 @@ def harden_table(found: Outcome) -> Table:
         table.add_column(column, justify="right" if column in ("before", "after", "difference") else "left")
     styles = {"improved": "green", "cost": "bold red", "undecided": "dim"}
     for row in found.rows:
-        c, d = row.change, row.change.difference
-        table.add_row(
-            Text(row.verdict + ("*" if row.promised else ""), style=styles[row.verdict]),
-            _cell(c.probe),
-            _cell(f"{c.outcome} ({c.better} is better)"),
-            _cell(c.condition or ("" if c.probe == "clean" else "all")),
-            f"{c.before:.4f}",
-            f"{c.after:.4f}",
-            f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}] n={d.n}",
-        )
+        mark = Text(row.verdict + ("*" if row.promised else ""), style=styles[row.verdict])
+        table.add_row(mark, *_change(row.change))
     table.caption = "* promised to improve"
     return table
 

@@ -63,8 +63,7 @@ class AdversarialTraining(Retraining):
         return None
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name).members
-        assert fit_on is not None
+        fit_on = members(data, self.name)
         allowed = budgets(fit_on.schema, model, self.radii, self.words)
         loss = self.loss(model, allowed, seed)
         schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)

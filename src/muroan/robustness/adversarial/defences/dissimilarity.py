@@ -54,8 +54,7 @@ class Dissimilarity(Retraining):
         return "a single input has no other to differ from" if len(model.modalities) < 2 else None
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name).members
-        assert fit_on is not None
+        fit_on = members(data, self.name)
 
         def loss(batch: Batch) -> Tensor:
             codes = vectors(model, batch, model.modalities)

@@ -139,8 +139,7 @@ class FeatureMemory(Mitigation):
             raise AskedWrongly(f"this is no memory to read from: {self}")
 
     def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
-        fit_on = members(data, self.name).members
-        assert fit_on is not None
+        fit_on = members(data, self.name)
         batch = fit_on.load(range(min(len(fit_on), self.samples))).batch
         if batch is None:
             raise AskedWrongly("no sample of the training data can be read")

@@ -104,8 +104,7 @@ class MultimodalContrastive(Retraining):
         return "a single input has no other to predict" if len(model.modalities) < 2 else None
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name).members
-        assert fit_on is not None
+        fit_on = members(data, self.name)
         first = fit_on.load(range(1)).batch
         if first is None:
             raise AskedWrongly("the first sample of the training data cannot be read")

@@ -162,8 +162,7 @@ class OddOneOut(Mitigation):
         return no_input(model, schema, self.words)
 
     def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
-        fit_on = members(data, self.name).members
-        assert fit_on is not None
+        fit_on = members(data, self.name)
         allowed = allowed_of(fit_on, model, self.radii, self.words)
         facts = self._facts(model, fit_on.load(range(1)).batch, seed)
         defended = self._built(model, facts)

@@ -44,8 +44,7 @@ class RemovalTraining(Retraining):
         """m -> boxes [N, R, 2·axes] that samples may lose; draws come from torch's generator, which a step seeds."""
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name).members
-        assert fit_on is not None
+        fit_on = members(data, self.name)
         schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
         done = trainer.named(self.name).fit(model.trainable(), self.loss(model), fit_on, schedule, seed=seed)
         return (done.note,)

@@ -202,8 +202,7 @@ class RobustEncoder(Retraining):
         return None
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name).members
-        assert fit_on is not None
+        fit_on = members(data, self.name)
         modality = self._modality(model, fit_on.schema)
         if modality is None:
             raise AskedWrongly(f"{self.name}: {self.applies(model, fit_on.schema)}")

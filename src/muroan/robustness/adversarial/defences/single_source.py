@@ -137,8 +137,7 @@ class SingleSourceTraining(Retraining):
         return no_input(model, schema, self.words)
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name).members
-        assert fit_on is not None
+        fit_on = members(data, self.name)
         allowed = allowed_of(fit_on, model, self.radii, self.words)
         schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, patience=self.epochs)
         done = trainer.named(self.name).fit(

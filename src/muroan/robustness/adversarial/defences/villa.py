@@ -73,8 +73,7 @@ class VILLA(Retraining):
         return self.perturbed or tuple(m for m in model.modalities if schema.modalities[m].kind == "text")
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name).members
-        assert fit_on is not None
+        fit_on = members(data, self.name)
         schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
         modules = model.trainable()
         among = self._perturbed(model, fit_on.schema)
