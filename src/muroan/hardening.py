@@ -227,11 +227,7 @@ def under_attack(plan: Plan, done: Model, seed: int) -> tuple[list[UnderAttack],
 
 
 def _refuse(mitigation: Mitigation, plan: Plan) -> None:
-    missing = sorted(c.value for c in mitigation.needs - plan.model.capabilities)
-    why = f"it needs {', '.join(missing)}, which {plan.model.name} does not declare" if missing else None
-    why = why or mitigation.applies(plan.model, plan.data.audited.schema)
-    if why is None and Capability.TRAIN in mitigation.needs and plan.data.members is None:
-        why = "it needs data to train on (--members), disjoint from the data audited"
+    why = mitigation.why_not(plan.model, plan.data)
     if why is not None:
         raise AskedWrongly(f"{mitigation.name} does not apply here: {why}")
 

@@ -59,6 +59,16 @@ class Mitigation(ABC):
         """None if it makes sense here, else the reason why not. Capabilities are checked before."""
         return None
 
+    def why_not(self, model: Model, data: Splits) -> str | None:
+        """None if it can be applied to this model with these data, else the reason why not."""
+        missing = sorted(c.value for c in self.needs - model.capabilities)
+        if missing:
+            return f"it needs {', '.join(missing)}, which {model.name} does not declare"
+        why = self.applies(model, data.audited.schema)
+        if why is None and Capability.TRAIN in self.needs and data.members is None:
+            why = "it needs data to train on (--members), disjoint from the data audited"
+        return why
+
     @abstractmethod
     def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
         """The safer model. `model` is the caller's to give away: its modules may be trained in place.

@@ -126,6 +126,17 @@ def open_data(ref: str, *, columns: SpecLike | None = None) -> Splits:
     return found
 
 
+def open_function(ref: str) -> Callable[..., Any]:
+    """The function that python:package.module:name names; for what a method lets a user plug in."""
+    scheme, _, rest = ref.partition(":")
+    if scheme != "python":
+        raise AskedWrongly(f"{shown(ref)} names no function; give python:package.module:name")
+    found = _named(rest, ref)
+    if not callable(found):
+        raise AskedWrongly(f"{ref} is {_described(found)}; name a function")
+    return found  # type: ignore[no-any-return]
+
+
 def _described(thing: object) -> str:
     if thing is None:
         return "nothing"
@@ -143,6 +154,17 @@ def _not_known(what: str, ref: str, works: str, known: list[str]) -> AskedWrongl
 
 def _made(target: str, ref: str, *wanted: type) -> Any:
     """What "package.module:factory" gives: the factory's result, or the thing itself if it already is one."""
+    found = _named(target, ref)
+    if isinstance(found, wanted):
+        return found
+    attribute = target.partition(":")[2]
+    if not callable(found):
+        raise AskedWrongly(f"{ref}: {attribute} is {_described(found)}; name a function without arguments")
+    return _tried(found, f"{ref}: {attribute}() failed")
+
+
+def _named(target: str, ref: str) -> Any:
+    """What is called "package.module:attribute"."""
     module_name, _, attribute = target.partition(":")
     if not all(part.isidentifier() for part in module_name.split(".")) or not attribute.isidentifier():
         raise AskedWrongly(f"{ref!r} is not of the form scheme:package.module:factory")
@@ -150,12 +172,7 @@ def _made(target: str, ref: str, *wanted: type) -> Any:
     if not hasattr(module, attribute):
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise AskedWrongly(f"{ref}: module {module_name} has no {attribute!r}. {nearest(attribute, public)}")
-    found = getattr(module, attribute)
-    if isinstance(found, wanted):
-        return found
-    if not callable(found):
-        raise AskedWrongly(f"{ref}: {attribute} is {_described(found)}; name a function without arguments")
-    return _tried(found, f"{ref}: {attribute}() failed")
+    return getattr(module, attribute)
 
 
 def _imported(name: str, ref: str) -> Any:

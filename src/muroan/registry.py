@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import warnings
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -94,6 +95,12 @@ def _of(kind: str, name: str) -> Any:
     if name not in known:
         raise unknown(kind[:-1], name, known)
     return known[name]
+
+
+def open_function(ref: str) -> Callable[..., Any]:
+    """The function that a reference names, for a method that lets a user plug one in (as `open_model`)."""
+    found: Callable[..., Any] = importlib.import_module("muroan.references").open_function(ref)
+    return found
 
 
 def open_model(ref: str, data: Splits | None = None) -> Model:

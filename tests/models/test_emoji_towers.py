@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from importlib.resources import files
@@ -20,7 +19,7 @@ from muroan.models.emoji_towers import ARCHITECTURES, Architecture, towers, trai
 from muroan.models.emoji_towers.card import batch_of, most_frequent, recall, right
 from muroan.models.emoji_towers.model import GALLERY, gallery, group_texts, pairs_of
 from muroan.models.emoji_towers.network import Towers, pieces
-from muroan.models.emoji_towers.recipe import Recipe, augmented, info_nce, train
+from muroan.models.emoji_towers.recipe import Recipe, augmented, train
 from muroan.models.emoji_towers.train import main
 from muroan.models.emoji_towers.weights import file_of, load, save
 from muroan.references import open_model
@@ -42,13 +41,6 @@ def toy(n: int = 12) -> tuple[torch.Tensor, list[list[str]]]:
 
 
 # Without the packages
-
-
-def test_info_nce_of_known_logits() -> None:
-    apart = torch.eye(2)
-    assert math.isclose(float(info_nce(apart, apart, 1.0)), math.log(1 + math.exp(-1)), rel_tol=1e-6)
-    alike = torch.ones(4, 1)
-    assert math.isclose(float(info_nce(alike, alike, 10.0)), math.log(4), rel_tol=1e-6)
 
 
 def test_words_are_known_by_their_trigrams() -> None:

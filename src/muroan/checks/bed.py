@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from muroan.data.memory import InMemory
+from muroan.data.pairs import FOUND
 from muroan.dataset import Splits
 from muroan.modality import Image, Tabular, Text, Value
 from muroan.model import Capability, Code, Embedded, Model
@@ -158,6 +159,28 @@ def _world(name: str, n: int, seed: int) -> InMemory:
         ids=[f"{name}-{i}" for i in order],
         name=f"planted ({name})",
     )
+
+
+@cache
+def planted_pairs(n: int = 160, seed: int = 0) -> Splits:
+    """The same world as pairs: pictures beside texts that agree with them, each to be found."""
+
+    def pairs(world: InMemory) -> InMemory:
+        batch = world.load(range(len(world))).batch
+        assert batch is not None
+        kept = batch.take([i for i, y in enumerate(batch.targets.tolist()) if y == 1])
+        assert kept.clusters is not None
+        return InMemory(
+            {m: kept.inputs[m] for m in ("image", "text")},
+            targets=[FOUND.index("found")] * len(kept),
+            modalities={m: MODALITIES[m] for m in ("image", "text")},
+            classes=FOUND,
+            clusters=list(kept.clusters),
+            ids=list(kept.ids),
+            name=f"{world.name}, pairs",
+        )
+
+    return Splits(*(pairs(_world(name, n, seed)) for name in ("audited", "reference", "members")))
 
 
 @cache

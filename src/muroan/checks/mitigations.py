@@ -12,8 +12,7 @@ import torch
 
 from muroan import registry
 from muroan.batch import Batch
-from muroan.checks.bed import planted
-from muroan.checks.trainable import trainable_for
+from muroan.checks.trainable import trainable_world
 from muroan.dataset import Dataset, Loaded, Sample, Splits
 from muroan.hardened import Folder
 from muroan.mitigation import Mitigated, Mitigation
@@ -26,9 +25,8 @@ def _short(mitigation: Mitigation) -> Mitigation:
     return replace(mitigation, **{"epochs": 2} if "epochs" in names else {})
 
 
-def _data() -> Splits:
-    """The planted world without the data audited: a mitigation has no business with them."""
-    splits = planted()
+def _data(splits: Splits) -> Splits:
+    """The world without the data audited: a mitigation has no business with them."""
     assert splits.reference is not None
     return Splits(_Forbidden(splits.audited), splits.reference, splits.members)
 
@@ -46,17 +44,15 @@ class _Forbidden(Dataset):
         raise AssertionError("the mitigation read the data audited, which are held out")
 
 
-def _batch() -> Batch:
-    batch = planted().audited.load(range(40)).batch
+def _batch(splits: Splits) -> Batch:
+    batch = splits.audited.load(range(40)).batch
     assert batch is not None
     return batch
 
 
 def _apply(mitigation: Mitigation, seed: int = 0) -> Mitigated:
-    model = trainable_for(mitigation.needs)
-    why = mitigation.applies(model, planted().audited.schema)
-    assert why is None, f"does not apply to a small network: {why}"
-    return _short(mitigation).apply(model, _data(), Trainer(), seed=seed)
+    model, splits = trainable_world(mitigation)
+    return _short(mitigation).apply(model, _data(splits), Trainer(), seed=seed)
 
 
 def says_what_it_is(mitigation: Mitigation) -> None:
@@ -75,30 +71,31 @@ def says_what_it_is(mitigation: Mitigation) -> None:
 
 def same_seed_same_model(mitigation: Mitigation) -> None:
     """Equal models, data and seeds give equal models, and held-out data are not read."""
+    _, splits = trainable_world(mitigation)
     a, b = _apply(mitigation, seed=3), _apply(mitigation, seed=3)
     assert a.model.fingerprint() == b.model.fingerprint(), "another model for the same seed"
-    inputs = _batch().inputs
+    inputs = _batch(splits).inputs
     assert torch.equal(a.model.predict(inputs), b.model.predict(inputs)), "other scores for the same seed"
 
 
 def saved_and_loaded_it_is_the_same(mitigation: Mitigation) -> None:
     """Written to disk and restored from an equal base, scores are the same bits."""
-    base = trainable_for(mitigation.needs)
+    base, splits = trainable_world(mitigation)
     done = _apply(mitigation)
     with tempfile.TemporaryDirectory() as place:
         Folder(Path(place), "base", base.fingerprint()).add(_short(mitigation), done)
         again = Folder.read(Path(place)).restore(base)
-    inputs = _batch().inputs
+    inputs = _batch(splits).inputs
     assert torch.equal(done.model.predict(inputs), again.predict(inputs)), "other scores after loading"
 
 
 def it_stays_a_model(mitigation: Mitigation) -> None:
     """Same inputs and classes, finite scores, gradients where there were, rows that do not see each other."""
-    base = trainable_for(mitigation.needs)
+    base, splits = trainable_world(mitigation)
     done = _apply(mitigation)
     model = done.model
     assert (model.modalities, model.classes) == (base.modalities, base.classes), "other inputs or classes"
-    batch = _batch()
+    batch = _batch(splits)
     logits = model.predict(batch.inputs)
     assert bool(torch.isfinite(logits).all()), "scores are not finite"
     alone = torch.cat([model.predict(batch.take([i]).inputs) for i in range(6)])

@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from muroan.checks.bed import MODALITIES, SIDE, VOCABULARY, PlantedModel
+from muroan.checks.bed import MODALITIES, SIDE, VOCABULARY, PlantedModel, planted, planted_pairs
+from muroan.dataset import Splits
+from muroan.mitigation import Mitigation
 from muroan.modality import Value
 from muroan.model import Capability, Code, Embedded, Model, weights_fingerprint
 from muroan.models.two_encoder import TwoEncoder
@@ -97,3 +99,23 @@ def trainable_for(needs: Collection[Capability], seed: int = 0) -> Model:
         return TrainableNet(seed)
     texts = {"differ": ["cold"], "agree": ["warm"]}  # words that the network tells apart; the classes' names are not
     return trainable_towers(seed).zero_shot(PlantedModel.classes, texts=texts)
+
+
+def trainable_pairs(seed: int = 0) -> Model:
+    """A fresh model that finds the partner of each of `planted_pairs`."""
+    reference = planted_pairs().reference
+    assert reference is not None
+    gallery = reference.load(range(24)).batch
+    assert gallery is not None
+    return trainable_towers(seed).retrieval(gallery.inputs)
+
+
+def trainable_world(mitigation: Mitigation, seed: int = 0) -> tuple[Model, Splits]:
+    """The first small model and its data that this mitigation applies to; raises AssertionError where none is."""
+    model: Model = trainable_for(mitigation.needs, seed)
+    why = mitigation.why_not(model, planted())
+    if why is None:
+        return model, planted()
+    pairs = trainable_pairs(seed)
+    assert mitigation.why_not(pairs, planted_pairs()) is None, f"does not apply to a small network: {why}"
+    return pairs, planted_pairs()

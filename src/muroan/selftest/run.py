@@ -97,9 +97,7 @@ def carry_out(one: Ask, codes: Mapping[str, str]) -> list[Record]:
 def mended(name: str, model: Model, splits: Splits, seed: int) -> Model:
     """A copy of the model after a mitigation with its default settings; worlds are shared, so theirs is left alone."""
     found = registry.mitigation(name)()
-    missing = sorted(c.value for c in found.needs - model.capabilities)
-    why = f"needs {', '.join(missing)}" if missing else found.applies(model, splits.audited.schema)
-    if why:
+    if why := found.why_not(model, splits):
         raise AskedWrongly(f"{name} does not apply to {model.name}: {why}")
     return found.apply(copy.deepcopy(model), splits, Trainer(), seed=seed).model
 

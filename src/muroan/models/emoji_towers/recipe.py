@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from muroan.losses import info_nce
 from muroan.models.emoji_towers.network import Architecture, Towers
 from muroan.randomness import key
 
@@ -75,13 +76,6 @@ def train(
     with torch.no_grad():
         net.log_scale.clamp_(max=math.log(MAX_SCALE))
     return net.eval()
-
-
-def info_nce(first: Tensor, second: Tensor, scale: Tensor | float) -> Tensor:
-    """Symmetric InfoNCE of unit vectors [N, D]: each has to find its partner among all, both ways."""
-    logits = scale * first @ second.T
-    target = torch.arange(len(logits))
-    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
 
 class _Tokens:

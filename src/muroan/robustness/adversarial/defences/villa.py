@@ -21,6 +21,7 @@ from torch.nn import functional
 from muroan.batch import Batch, Schema
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
+from muroan.losses import task_loss
 from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Code, Embedded, Model
 from muroan.registry import register
@@ -79,7 +80,7 @@ class VILLA(Retraining):
         among = self._perturbed(model, fit_on.schema)
         loss = self.loss(model, list(modules.parameters()), among)
         done = trainer.named(self.name).fit(
-            modules, loss, fit_on, schedule, seed=seed, validation=lambda b: plain_loss(model, b)
+            modules, loss, fit_on, schedule, seed=seed, validation=lambda b: task_loss(model, b)
         )
         return done.note, "trained on perturbed embeddings: not a defence against changed pixels or words"
 
@@ -102,11 +103,6 @@ class VILLA(Retraining):
             return torch.stack(losses).mean()
 
         return perturbed
-
-
-def plain_loss(model: Model, batch: Batch) -> Tensor:
-    """Cross-entropy of a batch as it is."""
-    return functional.cross_entropy(model.predict(batch.inputs, dict(batch.present) or None), batch.targets)
 
 
 def free(

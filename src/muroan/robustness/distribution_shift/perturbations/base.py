@@ -7,7 +7,8 @@ and returns new values of the same shape and range; it looks at no other sample 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,31 +61,48 @@ class Draws:
         return uniform(self._stream(purpose), *shape)
 
 
-Change = Callable[[Value, Any, Draws, Modality, float], Value]
+Change = Callable[..., Value]
+"""(values, level, draws, modality, scale), and `tool` for what wants one, -> new values."""
 
 
 @dataclass(frozen=True)
 class Perturbation:
     """A row of the table.
 
-    levels: the constants at severity 1..5, as the source has them; family: what it imitates ("noise",
-    "blur", ...); source: where the constants are from; fits: the reason why a modality cannot have it, or None.
+    levels: the constants at severity 1..5, as the source has them (fewer for what has fewer severities); family: what
+    it imitates ("noise", "blur", ...); source: where the constants are from; fits: the reason why a modality cannot
+    have it, or None. wants: what does not ship and the user names (`perturbations.tools`): `change` then takes it as
+    the keyword `tool`. gated: its words are drawn again until a judge finds the meaning kept (`fidelity`), where the
+    user names a judge.
     """
 
     name: str
     kind: str
     family: str
     change: Change
-    levels: tuple[Any, Any, Any, Any, Any]
+    levels: tuple[Any, ...]
     source: str
     fits: Callable[[Modality], str | None] = lambda modality: None
+    wants: str | None = None
+    gated: bool = False
+
+    @property
+    def severities(self) -> tuple[int, ...]:
+        """The severities that it has: 1 to 5, or fewer."""
+        return SEVERITIES[: len(self.levels)]
+
+    def having(self, tool: Any) -> Perturbation:
+        """The same with what it wants."""
+        return replace(self, change=partial(self.change, tool=tool), wants=None)
 
     def __call__(self, x: Value, severity: int, draws: Draws, modality: Modality, *, scale: float = 1.0) -> Value:
         """Values of N samples changed; severity 0 gives them back. scale: of lengths in pixels (see `image`)."""
         if severity == 0 or len(x) == 0:
             return x
-        if severity not in SEVERITIES:
-            raise ValueError(f"severity is {severity}; it must be 0 to {SEVERITIES[-1]}")
+        if severity not in self.severities:
+            raise ValueError(f"severity is {severity}; it must be 0 to {self.severities[-1]}")
+        if self.wants is not None:
+            raise NotApplicable(f"{self.name}: {self.wants} is not given")
         reason = self.fits(modality)
         if reason is not None:
             raise NotApplicable(f"{self.name}: {reason}")
