@@ -1,0 +1,1 @@
+"""Training and weight space against distribution shift, as mitigations."""
