@@ -44,6 +44,8 @@ DATASETS: dict[str, str] = {
     "emoji": "muroan.data.emoji:emoji",
     "emoji-groups": "muroan.data.emoji:emoji_groups",
     "multiple-features": "muroan.data.multiple_features:multiple_features",
+    "watch": "muroan.data.watch:watch",
+    "watch-same-subjects": "muroan.data.watch:watch_same_subjects",
 }
 """Data by name -> "module:factory"."""
 
