@@ -20,9 +20,9 @@ from muroan.robustness.adversarial.attacks.candidates import Lexicon, Slip, Voca
 from muroan.robustness.adversarial.attacks.character_edits import EDITS, CharacterEdits, Characters
 from muroan.robustness.adversarial.attacks.hotflip import HotFlip
 from muroan.robustness.adversarial.attacks.masked_words import MaskedWords, bert_attack
-from muroan.robustness.adversarial.attacks.meaning import OwnCodes, SentenceEncoder
 from muroan.robustness.adversarial.attacks.word_removal import WordRemoval
 from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution, slopes_of
+from muroan.robustness.meaning import OwnCodes, SentenceEncoder
 
 WORDS = {"text": Budget(words=1)}
 
@@ -298,7 +298,7 @@ def test_a_masked_language_model_proposes_likely_words(language_model):
 
 
 def test_a_word_of_several_pieces_is_masked_as_one(language_model):
-    from muroan.robustness.adversarial.attacks.language_models import fillers
+    from muroan.robustness.language_models import fillers
 
     (found,) = fillers(language_model, ["cough unheardof sputum"], [{0, 1, 2}], 5)
     assert [len(f) for f in found] == [5, 5, 5]

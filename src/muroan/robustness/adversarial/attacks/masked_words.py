@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from muroan.robustness.adversarial.attacks.candidates import Candidate, Proposed, Scene, Source, in_place_of
-from muroan.robustness.adversarial.attacks.language_models import fillers
-from muroan.robustness.adversarial.attacks.meaning import Meaning
 from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution
+from muroan.robustness.language_models import fillers
+from muroan.robustness.meaning import Meaning
 
 
 @dataclass(frozen=True, kw_only=True)

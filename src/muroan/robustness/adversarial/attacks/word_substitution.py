@@ -39,7 +39,7 @@ from muroan.robustness.adversarial.attacks.candidates import (
     swapped,
 )
 from muroan.robustness.adversarial.attacks.losses import loss_of
-from muroan.robustness.adversarial.attacks.meaning import Meaning
+from muroan.robustness.meaning import Meaning
 
 ROWS = 256
 """Texts in one backward pass: bounds its memory."""

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from muroan.meter import Metered
 from muroan.model import Capability
-from muroan.robustness.adversarial.attacks.language_models import sentence_codes
+from muroan.robustness.language_models import sentence_codes
 
 
 @dataclass(frozen=True, kw_only=True)
