@@ -43,6 +43,8 @@ DATASETS: dict[str, str] = {
     "easy-vqa": "muroan.data.easy_vqa:easy_vqa",
     "emoji": "muroan.data.emoji:emoji",
     "emoji-groups": "muroan.data.emoji:emoji_groups",
+    "emoji-groups-twitter": "muroan.data.emoji:emoji_groups_twitter",
+    "emoji-twitter": "muroan.data.emoji:emoji_twitter",
     "multiple-features": "muroan.data.multiple_features:multiple_features",
     "watch": "muroan.data.watch:watch",
     "watch-same-subjects": "muroan.data.watch:watch_same_subjects",

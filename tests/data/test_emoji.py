@@ -207,7 +207,49 @@ def test_the_lexicon_reaches_half_of_the_captions() -> None:
     assert sum(any(w in forms for w in t.split()) for t in texts) / len(texts) > 0.5
 
 
-CONTRACTS = [] if MISSING else [c for name in ("emoji", "emoji-groups") for c in checks.of(open_data(name).audited)]
+@needs_packages
+def test_another_vendor_draws_the_same_emoji_and_says_the_same_of_them() -> None:
+    for name in ("emoji", "emoji-groups"):
+        ours, theirs = open_data(name), open_data(f"{name}-twitter")
+        for (_, a), (_, b) in zip(ours.items(), theirs.items(), strict=True):
+            assert list(a.ids) == list(b.ids)
+            assert a.schema == b.schema
+            assert a.fingerprint() != b.fingerprint()
+        for split, differ in (("audited", True), ("reference", False), ("members", False)):
+            a, b = (getattr(s, split).load(range(100)).batch for s in (ours, theirs))
+            assert a.targets.tolist() == b.targets.tolist()
+            assert a.inputs.get("text") == b.inputs.get("text")
+            change = (a.inputs["image"] - b.inputs["image"]).abs().mean((1, 2, 3))
+            assert bool((change > 0.01).all()) is differ
+            assert bool((change > 0).any()) is differ
+
+
+def test_without_the_second_vendor_it_says_what_to_install(miniature: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUROAN_NODE_MODULES", str(miniature))
+    wanted = r"npm install --prefix \S+ emojibase-data@17\.0\.0 .*emoji-datasource-twitter@16\.0\.0"
+    for make in (data.emoji_twitter, data.emoji_groups_twitter):
+        monkeypatch.setattr(data, "_parts", lambda: {"audited": [], "reference": [], "members": []})
+        monkeypatch.setattr(data, "entries", lambda: ())
+        with pytest.raises(AskedWrongly, match=wanted):
+            make()
+    with pytest.raises(AskedWrongly, match="unknown vendor 'aple'"):
+        files.folder("aple")
+    twitter = miniature / "emoji-datasource-twitter"
+    twitter.mkdir()
+    (twitter / "package.json").write_text(json.dumps({"version": "15.0.0"}))
+    with pytest.raises(AskedWrongly, match=r"version 15\.0\.0, not 16\.0\.0"):
+        files.read_pictures(files.folder("twitter"), ["2764"], "twitter")
+    (twitter / "package.json").write_text(json.dumps({"version": "16.0.0"}))
+    (twitter / "emoji.json").write_text("[]")
+    with pytest.raises(CannotComplete, match="no picture of 2764"):
+        files.read_pictures(miniature, ["2764"], "twitter")
+
+
+CONTRACTS = (
+    []
+    if MISSING
+    else [c for name in ("emoji", "emoji-groups", "emoji-twitter") for c in checks.of(open_data(name).audited)]
+)
 
 
 @needs_packages

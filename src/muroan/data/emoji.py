@@ -1,7 +1,8 @@
 """Emoji: 1,911 real pictures, each with a name and keywords, as pairs of picture and caption or by their group.
 
-Near-duplicates (a role as a woman, a man and a person) share a `base` and never stand on two sides of a split. Two npm
-packages hold the data (`muroan.data.emoji_files`), in 28 languages.
+Near-duplicates (a role as a woman, a man and a person) share a `base` and never stand on two sides of a split. npm
+packages hold the data (`muroan.data.emoji_files`), in 28 languages, with pictures by Google and, as a natural shift, by
+Twitter.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ def entries(locale: str = "en") -> tuple[Emoji, ...]:
     return read(folder(), locale=locale)
 
 
-@lru_cache(maxsize=1)
-def pictures() -> Pixels:
-    """Pictures of all emoji in that order, bytes [1911, 32, 32, 3] (6 MB)."""
-    return read_pictures(folder(), [e.code for e in entries()])
+def pictures(vendor: str = "google") -> Pixels:
+    """Pictures of all emoji in that order, bytes [1911, 32, 32, 3] (6 MB), as a vendor draws them."""
+    return _pictures(vendor)
+
+
+@lru_cache(maxsize=2)
+def _pictures(vendor: str) -> Pixels:
+    return read_pictures(folder(vendor), [e.code for e in entries()], vendor)
 
 
 @lru_cache(maxsize=1)
@@ -73,10 +78,12 @@ def captions(ids: Sequence[str], k: int, locale: str = "en") -> list[list[str]]:
 
 class EmojiData(Dataset):
     """Emoji by row. classes `FOUND`: pairs of picture and caption, which belong together (all are "found"); classes of
-    groups: the picture alone, and which of them its group is."""
+    groups: the picture alone, and which of them its group is. vendor: who draws the pictures."""
 
-    def __init__(self, rows: Sequence[int], name: str, *, classes: Sequence[str] = FOUND) -> None:
-        self.name = name
+    def __init__(
+        self, rows: Sequence[int], name: str, *, classes: Sequence[str] = FOUND, vendor: str = "google"
+    ) -> None:
+        self.name, self._vendor = name, vendor
         self._emoji = [entries()[n] for n in rows]
         self._rows = list(rows)
         self._paired = tuple(classes) == FOUND
@@ -91,7 +98,7 @@ class EmojiData(Dataset):
 
     def sample(self, i: int) -> Sample:
         emoji = self._emoji[i]
-        inputs: dict[str, Any] = {"image": pictures()[self._rows[i]]}
+        inputs: dict[str, Any] = {"image": pictures(self._vendor)[self._rows[i]]}
         if self._paired:
             inputs["text"] = caption(emoji.label, emoji.tags)
         return Sample(
@@ -119,22 +126,40 @@ def _parts() -> dict[str, list[int]]:
     return found
 
 
-def emoji() -> Splits:
-    """Pairs of picture and caption. Members: half of the bases, for training; reference and audited: a quarter."""
-    parts = _parts()
+def emoji(audited: str = "google") -> Splits:
+    """Pairs of picture and caption. Members: half of the bases, for training; reference and audited: a quarter.
+
+    audited: whose pictures are audited; members and reference have Google's.
+    """
+    parts, name = _parts(), _named("emoji", audited)
     return Splits(
-        EmojiData(parts["audited"], "emoji"),
-        EmojiData(parts["reference"], "emoji (reference)"),
-        EmojiData(parts["members"], "emoji (members)"),
+        EmojiData(parts["audited"], name, vendor=audited),
+        EmojiData(parts["reference"], f"{name} (reference)"),
+        EmojiData(parts["members"], f"{name} (members)"),
     )
 
 
-def emoji_groups() -> Splits:
+def emoji_groups(audited: str = "google") -> Splits:
     """Pictures and their group (`CLASSES`), on the same sides of the same split."""
-    everything = entries()
+    everything, name = entries(), _named("emoji-groups", audited)
     parts = {side: [n for n in rows if everything[n].group in CLASSES] for side, rows in _parts().items()}
     return Splits(
-        EmojiData(parts["audited"], "emoji-groups", classes=CLASSES),
-        EmojiData(parts["reference"], "emoji-groups (reference)", classes=CLASSES),
-        EmojiData(parts["members"], "emoji-groups (members)", classes=CLASSES),
+        EmojiData(parts["audited"], name, classes=CLASSES, vendor=audited),
+        EmojiData(parts["reference"], f"{name} (reference)", classes=CLASSES),
+        EmojiData(parts["members"], f"{name} (members)", classes=CLASSES),
     )
+
+
+def emoji_twitter() -> Splits:
+    """`emoji` where the emoji audited, the same ones, are drawn by Twitter: a natural shift of one input."""
+    return emoji("twitter")
+
+
+def emoji_groups_twitter() -> Splits:
+    """`emoji_groups` where the emoji audited, the same ones, are drawn by Twitter."""
+    return emoji_groups("twitter")
+
+
+def _named(name: str, vendor: str) -> str:
+    folder(vendor)  # says what is missing now, not at the first picture
+    return name if vendor == "google" else f"{name}-{vendor}"

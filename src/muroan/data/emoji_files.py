@@ -1,8 +1,9 @@
-"""The two npm packages that hold emoji: where they are, whether they are whole, what is in them.
+"""The npm packages that hold emoji: where they are, whether they are whole, what is in them.
 
-Pictures: `emoji-datasource-google` 16.0.0 (package MIT, Google's art Apache-2.0); words: `emojibase-data` 17.0.0 (MIT).
-Both are read where they are installed and nothing of them is copied. Entries are matched by code point without the
-variation selector FE0F, which one package writes and the other does not.
+Words: `emojibase-data` 17.0.0 (MIT); pictures: `emoji-datasource-google` 16.0.0 (package MIT, Google's art Apache-2.0),
+and, for who asks how a model fares with another vendor's, `emoji-datasource-twitter` 16.0.0 (package MIT, Twitter's art
+CC-BY 4.0, as its README says). They are read where they are installed and nothing of them is copied. Entries are
+matched by code point without the variation selector FE0F, which one package writes and the other does not.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from numpy.typing import NDArray
 from muroan.errors import AskedWrongly, CannotComplete, unknown
 
 PACKAGES = {"emojibase-data": "17.0.0", "emoji-datasource-google": "16.0.0"}
+"""Which emoji there are, is decided by these two."""
+VENDORS = {"google": "16.0.0", "twitter": "16.0.0"}
+"""Who draws the pictures, and the version of the package `emoji-datasource-<vendor>`."""
 PAIRS = 1_911
 """Emoji that both packages have, skin tones not counted."""
 SIZE = 32
@@ -55,15 +59,23 @@ class Emoji:
     base: str
 
 
-def folder() -> Path:
-    """The `node_modules` that holds both packages; `AskedWrongly` with the command that installs them."""
+def packages(vendor: str = "google") -> dict[str, str]:
+    """Package -> version of all that a vendor's pictures need."""
+    if vendor not in VENDORS:
+        raise unknown("vendor", vendor, VENDORS)
+    return PACKAGES | {f"emoji-datasource-{vendor}": VENDORS[vendor]}
+
+
+def folder(vendor: str = "google") -> Path:
+    """The `node_modules` that holds these packages; `AskedWrongly` with the command that installs them."""
+    needed = packages(vendor)
     named = os.environ.get("MUROAN_NODE_MODULES")
     places = [Path(named)] if named else [Path(sys.prefix) / "node_modules", Path("node_modules")]
     for place in places:
-        if all((place / package / "package.json").is_file() for package in PACKAGES):
+        if all((place / package / "package.json").is_file() for package in needed):
             return place.absolute()
-    wanted = " and ".join(f"{name} {version}" for name, version in PACKAGES.items())
-    command = "npm install --prefix " + sys.prefix + "".join(f" {n}@{v}" for n, v in PACKAGES.items())
+    wanted = " and ".join(f"{name} {version}" for name, version in needed.items())
+    command = "npm install --prefix " + sys.prefix + "".join(f" {n}@{v}" for n, v in needed.items())
     raise AskedWrongly(
         f"the emoji data are missing: the npm packages {wanted} are not in {' or '.join(str(p) for p in places)}. "
         f"Install them with `{command}`, or set MUROAN_NODE_MODULES to the node_modules folder that has them"
@@ -87,9 +99,7 @@ def read(place: Path, pairs: int = PAIRS, locale: str = "en") -> tuple[Emoji, ..
     `CannotComplete` if the versions are others, or there are not `pairs` of them: another copy is other data.
     """
     for package, version in PACKAGES.items():
-        found = _json(place / package / "package.json").get("version")
-        if found != version:
-            raise AskedWrongly(f"{package} in {place} is version {found}, not {version}; install {package}@{version}")
+        _check_version(place, package, version)
     known = [p.parent.name for p in (place / "emojibase-data").glob("*/data.json")]
     if locale not in known:
         raise unknown("locale", locale, known)
@@ -110,15 +120,24 @@ def read(place: Path, pairs: int = PAIRS, locale: str = "en") -> tuple[Emoji, ..
     return entries
 
 
-def read_pictures(place: Path, codes: Sequence[str]) -> Pixels:
-    """Pictures composited on white, bytes [N, SIZE, SIZE, 3]; `CannotComplete` naming the first that is missing."""
+def _check_version(place: Path, package: str, version: str) -> None:
+    found = _json(place / package / "package.json").get("version")
+    if found != version:
+        raise AskedWrongly(f"{package} in {place} is version {found}, not {version}; install {package}@{version}")
+
+
+def read_pictures(place: Path, codes: Sequence[str], vendor: str = "google") -> Pixels:
+    """A vendor's pictures composited on white, bytes [N, SIZE, SIZE, 3]; `CannotComplete` naming the first missing."""
     from PIL import Image as Pictures
 
-    package = place / "emoji-datasource-google"
+    package = place / f"emoji-datasource-{vendor}"
+    _check_version(place, package.name, VENDORS[vendor])
     files = {bare(e["unified"]): e["image"] for e in _json(package / "emoji.json")}
     out = np.empty((len(codes), SIZE, SIZE, 3), dtype=np.uint8)
     for n, code in enumerate(codes):
-        path = package / "img" / "google" / "64" / files[code]
+        if code not in files:
+            raise CannotComplete(f"{package} has no picture of {code}: a partial copy")
+        path = package / "img" / vendor / "64" / files[code]
         try:
             with Pictures.open(path) as picture:
                 drawn = picture.convert("RGBA")
