@@ -95,19 +95,23 @@ class Trainer:
         seed: int,
         parameters: Sequence[nn.Parameter] | None = None,
         validation: Loss | None = None,
+        on_step: Callable[[float], None] | None = None,
     ) -> Trained:
         """Train `modules` in place to lower `loss` on batches of `data`.
 
         parameters: those that move, all if None. validation: the loss that stops it, `loss` if None; evaluated on the
-        part held out, with the same random numbers every time. Modules are in training mode while `loss` runs and in
-        evaluation mode during validation and afterwards.
+        part held out, with the same random numbers every time. on_step: called before each step with the share of all
+        steps that are done, 0 or more and below 1, for a loss that changes on the way. Modules are in training mode
+        while `loss` runs and in evaluation mode during validation and afterwards.
         """
         parts = split_off(data, schedule.held_out, seed)
         assert parts.reference is not None
         moving = list(modules.parameters()) if parameters is None else list(parameters)
         if not moving:
             raise AskedWrongly(f"{self.name}: there is no parameter to train")
-        run = _Run(self, modules, loss, validation or loss, parts.audited, parts.reference, schedule, seed, moving)
+        run = _Run(
+            self, modules, loss, validation or loss, parts.audited, parts.reference, schedule, seed, moving, on_step
+        )
         with _trainable(modules, moving):
             return run.carry_out()
 
@@ -143,6 +147,7 @@ class _Run:
     schedule: Schedule
     seed: int
     moving: list[nn.Parameter]
+    on_step: Callable[[float], None] | None = None
 
     def carry_out(self) -> Trained:
         accelerator = _accelerator(self.moving[0].device)
@@ -162,6 +167,8 @@ class _Run:
                         group["lr"] = self.schedule.rate * (1 + math.cos(math.pi * step / total)) / 2
                     mine = index[accelerator.process_index :: accelerator.num_processes]
                     batch = self.data.load(mine).batch
+                    if self.on_step is not None:
+                        self.on_step(step / total)
                     if batch is not None:
                         losses.append(self._step(accelerator, objective, prepared, batch, step))
                     advance(1, f"epoch {history.epoch + 1}")

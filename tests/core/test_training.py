@@ -145,3 +145,28 @@ def test_impossible_schedules_are_refused():
     for wrong in ({"epochs": 0}, {"rate": 0.0}, {"held_out": 1.0}, {"batch": 0}, {"patience": 0}):
         with pytest.raises(AskedWrongly, match="schedule"):
             Schedule(**wrong)
+
+
+def test_a_loss_can_change_on_the_way_and_goes_on_where_it_was(tmp_path):
+    """Shares of the training done: every step's, from 0 to below 1; a second start sees those that are left."""
+    seen = []
+
+    def carry(epochs_before_stop):
+        m, at = model(), []
+
+        def on_step(done):
+            at.append(done)
+            if len(at) == 4 * epochs_before_stop + 1:
+                raise KeyboardInterrupt
+
+        schedule = Schedule(epochs=3, batch=100, patience=3)
+        try:
+            Trainer(folder=tmp_path).fit(m.trainable(), cross_entropy(m), data(), schedule, seed=0, on_step=on_step)
+        except KeyboardInterrupt:
+            at.pop()
+        seen.append(at)
+
+    carry(1)
+    carry(3)
+    assert seen[0] + seen[1] == [k / 12 for k in range(12)]
+    assert len(seen[0]) == 4
