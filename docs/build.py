@@ -30,6 +30,7 @@ from pydantic import BaseModel
 
 import muroan
 from muroan import registry
+from muroan.data.benchmarks import BENCHMARKS
 from muroan.report import schema
 
 DOCS = Path(__file__).resolve().parent
@@ -335,6 +336,20 @@ def methods() -> str:
         if cls.removes:
             facts += [f"- should remove: {', '.join(f'`{f}`' for f in cls.removes)}"]
         lines += [f"### `{name}`", "", f"**{cls.does}**", "", doc(cls), "", *facts, "", *settings(cls), ""]
+    lines += [
+        "## Benchmarks",
+        "",
+        "Published benchmarks that are read from your own copy, as `NAME:FOLDER?split=...`. ",
+    ]
+    lines[-1] += (
+        "`size=` sets the side that pictures are scaled to, `answers=FILE` the labels in the order of your model's"
+    )
+    lines[-1] += " scores, `partial=true` takes a copy that lacks something."
+    held: list[list[object]] = [
+        [f"`{b.name}`", b.says, b.source, b.home, b.layout, ", ".join(f"{s} ({n or '?'})" for s, n in b.counts.items())]
+        for _, b in sorted(BENCHMARKS.items())
+    ]
+    lines += ["", *table(["name", "asks", "source", "where to get it", "the folder holds", "splits (items)"], held), ""]
     for kind in ("attacks", "explainers"):
         lines += [f"## {kind.capitalize()}", ""]
         for name, cls in shipped(kind).items():
@@ -395,7 +410,7 @@ def systems() -> str:
     counts: dict[str, int] = {}
     for r in rows:
         for v in r["verdict"].values() if isinstance(r["verdict"], Mapping) else [r["verdict"]]:
-            counts[str(v)] = counts.get(str(v), 0) + 1
+            counts[str(v).split(":")[0]] = counts.get(str(v).split(":")[0], 0) + 1
     lines = [
         WRITTEN,
         "# Systems of the taxonomy, measured here",
@@ -415,6 +430,14 @@ def systems() -> str:
         ),
         "",
     ]
+    if found.get("unmeasured"):
+        without: list[list[object]] = [[row, why] for row, why in found["unmeasured"].items()]
+        lines += [
+            "Rows of the taxonomy's robustness part without a script, and why:",
+            "",
+            *table(["row", "why"], without),
+            "",
+        ]
     for r in rows:
         lines += [f"## {r['row']}", "", f"{markdown(r['claim'])}", ""]
         lines += [f"- verdict: **{markdown(verdict(r['verdict']))}**"]

@@ -30,6 +30,14 @@ SCRIPT = re.compile(r"[a-z]\d+[a-z]?")
 ENTRIES = ("row", "claim", "source", "measured", "verdict", "command")
 VERDICTS = ("holds", "does not hold here", "undecided", "not measurable here")
 DID_NOT_RUN = "did not run"
+UNMEASURED = {
+    "R18 AnyAttack": "not built: what it adds to R17 and R19 is a generator trained on millions of pictures",
+    "R20 VLAttack": "not built: its two stages are R14's and R19's ideas",
+    "R22 Schlarmann & Hein": "not built: an attack on captions, which needs models that generate",
+    "R23 staged ensemble attack": "not built: an attack on captions, which needs models that generate",
+    "R32 temporal audio-visual attacks": "not built: needs video models",
+}
+"""Rows of the taxonomy's robustness part that no script measures, and why."""
 
 
 def scripts() -> list[str]:
@@ -133,6 +141,7 @@ def written(rows: Mapping[str, dict[str, Any]]) -> None:
         "muroan": muroan.__version__,
         "torch": torch.__version__.split("+")[0],
         "rows": [{"script": name, **rows[name]} for name in scripts() if name in rows],
+        "unmeasured": UNMEASURED,
     }
     aside = RESULTS.with_suffix(".json.aside")
     aside.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -76,7 +76,7 @@ def overlapping():
 """
 
 A_MODEL = f"A model is {', '.join(sorted(references.MODELS))}, torch:package.module:factory or hf:owner/name."
-DATA_ARE = f"Data are {', '.join(sorted(references.DATASETS))}, a table (.csv, .parquet, .jsonl) or python:package."
+DATA_ARE = f"Data are {', '.join(sorted(references.DATASETS))}, a table (.csv, .parquet, .jsonl), python:package."
 
 _numbers = itertools.count()
 Place = Callable[..., str]

@@ -7,6 +7,7 @@
     path/to/model                   a folder that `muroan harden` wrote
     torch:package.module:factory    a function of your own that returns a `muroan.Model`
     python:package.module:factory   the same for data: it returns a `Dataset` or `Splits`
+    vqa-rephrasings:FOLDER?...      a published benchmark, from the user's own copy of it (muroan.data.benchmarks)
     cases.csv  cases.parquet  ...   a table, with the meaning of its columns in cases.yaml or given along
 
 A reference is permission to read, and for `torch:` and `python:` to run, what it names: it comes from the user,
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from muroan import hardened
+from muroan.data.benchmarks import BENCHMARKS
 from muroan.data.table import SpecLike, open_table
 from muroan.data.tablefile import SUFFIXES
 from muroan.dataset import Dataset, Splits
@@ -37,6 +39,8 @@ MODELS: dict[str, str] = {
     "emoji": "muroan.models.emoji_towers:emoji_model",
     "emoji-groups": "muroan.models.emoji_towers:emoji_groups_model",
     "multiple-features": "muroan.models.digit_views:digit_views_model",
+    "watch": "muroan.models.watch:watch_model",
+    "watch-right-arm": "muroan.models.watch:watch_right_arm_model",
 }
 """Models by name -> "module:factory"."""
 DATASETS: dict[str, str] = {
@@ -47,6 +51,7 @@ DATASETS: dict[str, str] = {
     "emoji-twitter": "muroan.data.emoji:emoji_twitter",
     "multiple-features": "muroan.data.multiple_features:multiple_features",
     "watch": "muroan.data.watch:watch",
+    "watch-other-arm": "muroan.data.watch:watch_other_arm",
     "watch-same-subjects": "muroan.data.watch:watch_same_subjects",
 }
 """Data by name -> "module:factory"."""
@@ -103,22 +108,27 @@ def open_data(ref: str, *, columns: SpecLike | None = None) -> Splits:
     columns: what the columns of a table mean, if not in a YAML file beside it; for tables only.
     """
     names, tables = known("datasets"), ", ".join(SUFFIXES)
-    works = f"Data are {', '.join(sorted(names))}, a table ({tables}) or python:package.module:factory."
+    works = (
+        f"Data are {', '.join(sorted(names))}, a table ({tables}), python:package.module:factory, or a benchmark as "
+        "NAME:FOLDER (`muroan list benchmarks`)."
+    )
     scheme, _, rest = ref.partition(":")
-    is_table = Path(ref).suffix.lower() in SUFFIXES and scheme not in (*CODE, HUB, *LATER)
+    is_table = Path(ref).suffix.lower() in SUFFIXES and scheme not in (*CODE, HUB, *LATER, *BENCHMARKS)
     if columns is not None and not is_table:
         raise AskedWrongly(f"columns are given for {ref}, which is not a table ({tables})")
     if ref in names:
         found = _made(names[ref], ref, Splits, Dataset)
     elif scheme in CODE:
         found = _made(rest, ref, Splits, Dataset)
+    elif scheme in BENCHMARKS:
+        found = BENCHMARKS[scheme].open(rest)
     elif is_table:
         found = open_table(ref, columns)
     elif os.path.exists(ref):
         what = "a folder" if os.path.isdir(ref) else f"a file with the ending {Path(ref).suffix!r}"
         raise AskedWrongly(f"{ref} is {what}, which is not read as data. {works}")
     else:
-        raise _not_known("data", ref, works, [*names, *(f"{s}:" for s in CODE)])
+        raise _not_known("data", ref, works, [*names, *(f"{s}:" for s in (*CODE, *BENCHMARKS))])
     if isinstance(found, Dataset):
         found = Splits(found)
     if not isinstance(found, Splits):

@@ -197,12 +197,12 @@ def list_(
     what: Annotated[
         str,
         typer.Argument(
-            help="probes, attacks, explainers, mitigations, organisms, models or datasets; all if left out."
+            help="probes, attacks, explainers, mitigations, organisms, models, datasets or benchmarks; all if left out."
         ),
     ] = "all",
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """What there is: probes with their questions, attacks, explainers, planted faults, models, data sets."""
+    """What there is: probes with their questions, attacks, mitigations, planted faults, models, data, benchmarks."""
     with _errors():
         from muroan.cli.tables import listing, listing_tables
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from muroan.auditing.diff import Change, Comparison
     from muroan.auditing.explain import Story
     from muroan.auditing.trial import TrialCost
+    from muroan.data.benchmarks import Benchmark
     from muroan.hardening import Outcome
     from muroan.selftest import SelfTest
 
@@ -30,18 +31,27 @@ def _cell(value: object, limit: int = 200) -> Text:
 def listing(what: str) -> dict[str, list[dict[str, Any]]]:
     """Everything of a kind ("all" for every kind), from the code itself."""
     from muroan import references, registry
+    from muroan.data.benchmarks import BENCHMARKS
     from muroan.errors import unknown
 
-    kinds = (*registry.KINDS, "models", "datasets")
+    kinds = (*registry.KINDS, "models", "datasets", "benchmarks")
     if what not in (*kinds, "all"):
         raise unknown("list", what, (*kinds, "all"))
     out: dict[str, list[dict[str, Any]]] = {}
     for kind in kinds if what == "all" else (what,):
         if kind in registry.KINDS:
             out[kind] = [_described(name, method) for name, method in registry.methods(kind).items()]
+        elif kind == "benchmarks":
+            out[kind] = [_benchmark(b) for _, b in sorted(BENCHMARKS.items())]
         else:
             out[kind] = [{"name": n, "where": w} for n, w in sorted(references.known(kind).items())]
     return out
+
+
+def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
+    entry = {f: getattr(benchmark, f) for f in ("name", "source", "home", "licence", "layout", "counted")}
+    counts, options = dict(benchmark.counts), dict(benchmark.options)
+    return entry | {"question": benchmark.says, "counts": counts, "options": options, "needs": list(counts)}
 
 
 def _described(name: str, method: Any) -> dict[str, Any]:
@@ -73,8 +83,10 @@ def listing_tables(found: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
             for e in entries:
                 table.add_row(_cell(e["name"]), _cell(e["where"]))
         else:
-            table.add_column({"organisms": "planted fault", "mitigations": "does"}.get(kind, "answers"))
-            table.add_column("in" if kind == "organisms" else "needs")
+            table.add_column(
+                {"organisms": "planted fault", "mitigations": "does", "benchmarks": "asks"}.get(kind, "answers")
+            )
+            table.add_column({"organisms": "in", "benchmarks": "splits"}.get(kind, "needs"))
             for e in entries:
                 table.add_row(_cell(e["name"]), _cell(e["question"]), _cell(", ".join(e["needs"])))
         yield table

@@ -1,0 +1,43 @@
+"""GQA-OOD: questions of GQA whose answers are frequent (head) or rare (tail) in their group."""
+
+from __future__ import annotations
+
+from muroan.data.benchmarks.benchmark import Asked, Benchmark, Item
+from muroan.data.benchmarks.files import of, read_json
+
+
+def _read(asked: Asked) -> list[Item]:
+    out = []
+    for part in ("head", "tail") if asked.split == "all" else (asked.split,):
+        name = f"ood_testdev_{part}.json"
+        path = GQA_OOD.file(asked, name, f"data/{name}")
+        for key, entry in read_json(path).items():
+            picture = str(of(entry, "imageId", path))
+            types = entry.get("types") or {}
+            out.append(
+                Item(
+                    id=str(key),
+                    target=str(of(entry, "answer", path)),
+                    pictures={"image": (f"images/{picture}.jpg", f"{picture}.jpg")},
+                    texts={"question": str(of(entry, "question", path))},
+                    groups={"answers": part}
+                    | ({"question": str(types["structural"])} if "structural" in types else {}),
+                    cluster=picture,
+                )
+            )
+    return out
+
+
+GQA_OOD = Benchmark(
+    name="gqa-ood",
+    says="Is the model right where an answer is rare for its kind of question?",
+    source="Kervadec et al., CVPR 2021 (arXiv 2006.05121)",
+    home="github.com/gqa-ood/GQA-OOD (data/ood_testdev_*.json) and the pictures of GQA",
+    licence="the terms of GQA and of Visual Genome",
+    layout="ood_testdev_head.json, ood_testdev_tail.json, images/ID.jpg",
+    counts={"all": 1_733 + 1_063, "head": 1_733, "tail": 1_063},
+    counted="its repository's files",
+    read=_read,
+    texts=("question",),
+    cluster="image",
+)
