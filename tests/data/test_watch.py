@@ -12,7 +12,7 @@ import pytest
 
 from muroan import checks
 from muroan.data import watch as source
-from muroan.data.watch import HELD_OUT, SUBJECTS, watch, watch_same_subjects
+from muroan.data.watch import HELD_OUT, SUBJECTS, watch, watch_other_arm, watch_same_subjects
 from muroan.dataset import Dataset, Splits
 from muroan.errors import AskedWrongly, CannotComplete
 from muroan.references import open_data
@@ -45,16 +45,31 @@ def test_held_out_subjects_are_audited_and_nowhere_else() -> None:
     only = watch((3,))
     assert subjects(only.audited) == {"03"}
     assert len(set(only.audited.clusters())) == 14
-    assert len(set(only.reference.clusters())) == len(set(only.members.clusters())) == 63  # type: ignore[union-attr]
+    kept, trains = (set(d.clusters()) for d in (only.reference, only.members) if d is not None)
+    assert (len(kept), len(trains)) == (41, 85)
 
 
 def test_a_recording_is_on_one_side_and_trains_whoever_is_held_out() -> None:
-    for splits in (watch(), watch_same_subjects()):
+    for splits in (watch(), watch_same_subjects(), watch_other_arm()):
         parts = [set(d.clusters()) for _, d in splits.items()]
-        assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
+        assert not (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
     trains = {r for s in (watch((1,)), watch((2,))) for r in s.members.clusters()}  # type: ignore[union-attr]
     assert trains == set(watch_same_subjects(()).members.clusters())  # type: ignore[union-attr]
-    assert len(trains) == 70
+    assert len(trains) == 94
+
+
+def test_the_other_arm_is_of_the_same_people_at_the_same_exercises() -> None:
+    splits = open_data("watch-other-arm")
+    parts = {n: [d.sample(i) for i in range(len(d))] for n, d in splits.items()}
+    assert {n: {s.groups["side"] for s in p} for n, p in parts.items()} == {
+        "audited": {"left"},
+        "reference": {"right"},
+        "members": {"right"},
+    }
+    done = {n: {(s.groups["subject"], s.target) for s in p} for n, p in parts.items()}
+    assert done["audited"] == done["reference"]
+    assert len(done["audited"]) == 21
+    assert subjects(splits.members) == set(SUBJECTS) - set(HELD_OUT)
 
 
 def test_with_the_same_subjects_only_the_audited_recordings_differ() -> None:
@@ -110,8 +125,11 @@ def test_what_cannot_be_held_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(AskedWrongly, match="unknown subject '11'"):
         watch((11,))
     for held_out in ((), SUBJECTS):
-        with pytest.raises(AskedWrongly, match="hold out one to nine"):
-            watch(held_out)
+        for make in (watch, watch_other_arm):
+            with pytest.raises(AskedWrongly, match="hold out one to nine"):
+                make(held_out)
+    with pytest.raises(AskedWrongly, match="leave one in"):
+        watch_same_subjects(SUBJECTS)
     assert isinstance(watch_same_subjects(()), Splits)
     monkeypatch.setattr(source, "find_spec", lambda _: None)
     source.recordings.cache_clear()

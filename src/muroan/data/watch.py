@@ -114,14 +114,13 @@ def read(path: Path) -> tuple[Recording, ...]:
     return out
 
 
-def _drawn() -> set[str]:
-    """Of each subject's two recordings of an exercise the one that trains; the same whoever is held out."""
-    out = set()
-    for subject in SUBJECTS:
-        for k in range(len(EXERCISES)):
-            pair = [r.name for r in recordings() if (r.subject, r.exercise) == (subject, k)]
-            out |= {pair[i] for i in choose(pair, 1, "watch members")}
-    return out
+def _kept_from_training() -> set[str]:
+    """A third of each subject's recordings: of two exercises in three one arm, the same whoever is held out."""
+    pairs: dict[tuple[str, int], list[str]] = {}
+    for r in recordings():
+        pairs.setdefault((r.subject, r.exercise), []).append(r.name)
+    asked = [pair for (subject, k), pair in pairs.items() if (SUBJECTS.index(subject) + k) % 3]
+    return {pair[i] for pair in asked for i in choose(pair, 1, "watch reference")}
 
 
 def _known(subjects: Collection[str | int]) -> set[str]:
@@ -158,8 +157,8 @@ def _splits(
 
 
 def watch(held_out: Sequence[str | int] = HELD_OUT) -> Splits:
-    """Audited: all recordings of the subjects `held_out`; members, meant for training: of every other subject one of
-    the two recordings of each exercise; reference: the other one.
+    """Audited: all recordings of the subjects `held_out`; of the others a third of the recordings is the reference, and
+    the rest, meant for training, the members.
 
     A subject is "08" or 8. Between one and nine are held out.
     """
@@ -169,11 +168,11 @@ def watch(held_out: Sequence[str | int] = HELD_OUT) -> Splits:
             f"{len(away)} of {len(SUBJECTS)} subjects are held out; hold out one to nine, or ask for "
             "watch-same-subjects, where nobody is"
         )
-    drawn, rest = _drawn(), [r for r in recordings() if r.subject not in away]
+    kept, rest = _kept_from_training(), [r for r in recordings() if r.subject not in away]
     return _splits(
         [r for r in recordings() if r.subject in away],
-        [r for r in rest if r.name not in drawn],
-        [r for r in rest if r.name in drawn],
+        [r for r in rest if r.name in kept],
+        [r for r in rest if r.name not in kept],
         "watch",
     )
 
@@ -186,13 +185,30 @@ def watch_same_subjects(without: Sequence[str | int] = HELD_OUT) -> Splits:
     away = _known(without)
     if len(away) == len(SUBJECTS):
         raise AskedWrongly("all subjects are left out; leave one in at least")
-    drawn, rest = _drawn(), [r for r in recordings() if r.subject not in away]
+    kept, rest = _kept_from_training(), [r for r in recordings() if r.subject not in away]
     here = sorted({r.subject for r in rest})
     # Every other subject of an exercise, every other exercise of a subject: both halves have their share of each.
-    audited = {r.name for r in rest if r.name not in drawn and (here.index(r.subject) + r.exercise) % 2}
+    audited = {r.name for r in rest if r.name in kept and (here.index(r.subject) + r.exercise) % 2}
     return _splits(
         [r for r in rest if r.name in audited],
-        [r for r in rest if r.name not in drawn | audited],
-        [r for r in rest if r.name in drawn],
+        [r for r in rest if r.name in kept - audited],
+        [r for r in rest if r.name not in kept],
         "watch-same-subjects",
+    )
+
+
+def watch_other_arm(held_out: Sequence[str | int] = HELD_OUT) -> Splits:
+    """Audited: the left arms of the subjects `held_out`; reference: their right arms; members: the others' right arms.
+
+    The same people do the same exercises; nothing but the arm that wears the watch is new.
+    """
+    away = _known(held_out)
+    if not 0 < len(away) < len(SUBJECTS):
+        raise AskedWrongly(f"{len(away)} of {len(SUBJECTS)} subjects are held out; hold out one to nine")
+    theirs = [r for r in recordings() if r.subject in away]
+    return _splits(
+        [r for r in theirs if r.side == "left"],
+        [r for r in theirs if r.side == "right"],
+        [r for r in recordings() if r.subject not in away and r.side == "right"],
+        "watch-other-arm",
     )

@@ -1,0 +1,46 @@
+"""One small convolutional encoder a sensor, their codes side by side, and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from muroan.data.watch import EXERCISES, SENSORS
+from muroan.model import TorchModel
+from muroan.randomness import key
+
+WIDTH, HIDDEN = 24, 48
+"""Channels of the first layer of an encoder, and units of the head."""
+
+
+class Sensor(nn.Module):
+    """Series [N, T, channels] -> codes [N, code]: two strided convolutions, mean and largest value over time, beside
+    the channels' own mean and spread (how the arm is held, and how much it moves)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.code = 4 * width + 2 * channels
+        self.first = nn.Conv1d(channels, width, 7, stride=2, padding=3)
+        self.second = nn.Conv1d(width, 2 * width, 5, stride=2, padding=2)
+
+    def forward(self, series: Tensor) -> Tensor:
+        x = self.second(self.first(series.transpose(1, 2)).relu()).relu()
+        spread = (series.var(dim=1, correction=0) + 1e-6).sqrt()  # of a constant series, too, with a gradient
+        return torch.cat([x.mean(dim=2), x.amax(dim=2), series.mean(dim=1), spread], dim=1)
+
+
+def network(*, width: int = WIDTH, seed: object = 0, name: str = "watch") -> TorchModel:
+    """An untrained model of both sensors; its weights come from `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key("watch", width, seed) % 2**62)
+        encoders = {s: Sensor(len(channels), width) for s, channels in SENSORS.items()}
+        head = nn.Sequential(
+            nn.Linear(sum(e.code for e in encoders.values()), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(EXERCISES))
+        )
+
+    def side_by_side(codes: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([codes[s] for s in SENSORS], dim=1)
+
+    return TorchModel(encoders=encoders, fusion=side_by_side, head=head, classes=EXERCISES, name=name)
