@@ -12,12 +12,11 @@ from PIL import Image as Pictures
 
 from muroan.data.easy_vqa import LEXICON, easy_vqa
 from muroan.errors import NotApplicable
-from muroan.modality import Audio, Image, Series, Tabular, Text
+from muroan.modality import Image, Text
 from muroan.randomness import sample_keys
 from muroan.robustness.distribution_shift.perturbations import SEVERITIES, TABLE, Draws, of_kind
 from muroan.robustness.distribution_shift.perturbations import image as pictures
 from muroan.robustness.distribution_shift.perturbations import text as texts
-from muroan.robustness.distribution_shift.perturbations.signal import clipping, white_noise
 
 IMAGE = {p.name: p for p in of_kind("image")}
 TEXT = {p.name: p for p in of_kind("text")}
@@ -340,56 +339,3 @@ def test_any_text_at_all(name: str, values: list[str], severity: int) -> None:
     for before, after in zip(values, found, strict=True):
         assert isinstance(after, str)
         assert bool(after.strip()) == bool(before.strip()) or not before.split()
-
-
-# Sound, series, tables.
-
-
-def test_white_noise_has_the_stated_power() -> None:
-    x = 0.3 * torch.sin(torch.arange(16000) / 10).expand(4, -1)
-    for severity, decibels in zip(SEVERITIES[:3], (30, 20, 10), strict=True):
-        noise = white_noise(x, decibels, draws(4), Audio(rate=16000, length=16000), 1.0) - x
-        ratio = 10 * torch.log10(x.square().mean() / noise.square().mean())
-        assert float(ratio) == pytest.approx(decibels, abs=0.2), severity
-    silent = torch.zeros(1, 160)
-    assert torch.equal(white_noise(silent, 0, draws(1), Audio(rate=1, length=160), 1.0), silent)
-
-
-def test_clipping_cuts_at_a_share_of_the_own_peak() -> None:
-    x = torch.tensor([[0.1, -0.8, 0.4], [0.01, 0.02, -0.04]])
-    wanted = torch.tensor([[0.1, -0.4, 0.4], [0.01, 0.02, -0.02]])
-    assert torch.allclose(clipping(x, 0.5, draws(2), Audio(rate=1, length=3), 1.0), wanted)
-
-
-SIGNALS = {
-    "audio": Audio(rate=8000, length=4000, frame=100),
-    "series": Series(length=60, channels=("a", "b"), fill=(9.0, 8.0)),
-    "tabular": Tabular(columns=tuple("abcdefghijklmnopqrst"), fill=(7.0,) * 20),
-}
-
-
-@pytest.mark.parametrize("p", [p for p in TABLE if p.kind in SIGNALS], ids=lambda p: f"{p.kind}-{p.name}")
-def test_signals_keep_shape_and_range_and_grow_with_severity(p) -> None:
-    m = SIGNALS[p.kind]
-    x = torch.rand(30, *m.blank().shape, generator=torch.Generator().manual_seed(4)) * 1.6 - 0.8
-    keys = sample_keys([str(i) for i in range(30)], p.name)
-    found = [p(x, s, Draws(keys), m) for s in SEVERITIES]
-    size = [float((y - x).abs().mean()) for y in found]
-    assert size == sorted(size)
-    assert size[0] > 0
-    for y in found:
-        assert y.shape == x.shape
-        assert float(y.min()) >= m.low
-        assert float(y.max()) <= m.high
-    assert torch.allclose(p(x[3:4], 5, Draws(keys[3:4]), m), found[4][3:4], atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", SIGNALS)
-def test_what_is_lost_is_neutral_and_as_much_as_stated(kind: str) -> None:
-    m = SIGNALS[kind]
-    x = torch.full((400, *m.blank().shape), 0.5)
-    for p in (p for p in of_kind(kind) if p.family == "loss"):
-        y = p(x, 5, draws(400), m)
-        lost = (y != x).float().mean()
-        assert float(lost) == pytest.approx(0.4, abs=0.02), p.name
-        assert torch.equal(y[y != x].unique(), m.neutral(x).unique())

@@ -4,10 +4,10 @@ A new perturbation is a function and a row in its kind's file. What was drawn fo
 own (`Draws`), never on the batch that it came in.
 """
 
-from muroan.robustness.distribution_shift.perturbations import image, signal, text
+from muroan.robustness.distribution_shift.perturbations import audio, image, series, tabular, text
 from muroan.robustness.distribution_shift.perturbations.base import SEVERITIES, Draws, Perturbation
 
-TABLE: tuple[Perturbation, ...] = image.TABLE + text.TABLE + signal.TABLE
+TABLE: tuple[Perturbation, ...] = image.TABLE + text.TABLE + audio.TABLE + series.TABLE + tabular.TABLE
 
 LEFT_OUT: dict[str, str] = {
     "snow": "its flakes have a size in pixels that does not scale",

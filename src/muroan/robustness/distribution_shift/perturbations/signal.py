@@ -1,9 +1,7 @@
-"""Perturbations of sound, time series and table rows: noise, loss, overload.
+"""What the perturbations of sound, series and table rows share: loss, drift, clocks that run at different speeds.
 
-The kinds are MultiBench's (white noise, random drop, structured drop; NeurIPS 2021 datasets and benchmarks); the
-constants are Muroan's own, since its levels run from 0 to 1. Each value is changed by what it holds itself: the
-noise in a sound or a series is relative to its own power or spread, that in a table row to the number in the cell,
-never to the spread over a batch.
+Each value is changed by what it holds itself: noise, hum and drift are relative to its own power or spread, never to
+the spread over a batch, so a value without any spread stays as it is. Random draws do not depend on the severity.
 """
 
 from __future__ import annotations
@@ -12,25 +10,27 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from muroan.modality import Modality
 from muroan.robustness.distribution_shift.perturbations.base import Draws, Perturbation
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4)
 """Share of points lost at severity 1..5."""
+KNOTS = 6
+"""Places between which a drift runs in straight lines."""
+
+MULTIBENCH = (
+    "kinds: MultiBench (NeurIPS 2021 datasets and benchmarks); constants: Muroan, for its levels run from 0 to 1"
+)
+OURS = "kind and constants: Muroan"
 
 
-def white_noise(x: Tensor, level: float, draws: Draws, modality: Modality, scale: float) -> Tensor:
-    """Noise `level` decibels below the sound's own mean power; silence stays silent."""
-    power = x.square().mean(dim=1, keepdim=True).sqrt()
-    noisy = x + power * 10 ** (-level / 20) * draws.normal("noise", x.shape[1])
-    return noisy.clamp(modality.low, modality.high)
-
-
-def clipping(x: Tensor, level: float, draws: Draws, modality: Modality, scale: float) -> Tensor:
-    """Everything beyond `level` of the sound's own peak cut off: an overdriven microphone."""
-    peak = x.abs().amax(dim=1, keepdim=True) * level
-    return torch.minimum(torch.maximum(x, -peak), peak)
+def row(
+    name: str, kind: str, family: str, change: Any, levels: tuple[Any, ...], source: str = OURS, **more: Any
+) -> Perturbation:
+    """A row of a table of signals."""
+    return Perturbation(name, kind, family, change, levels, source, **more)
 
 
 def dropout(x: Tensor, level: float, draws: Draws, modality: Modality, scale: float) -> Tensor:
@@ -49,29 +49,26 @@ def outage(x: Tensor, level: float, draws: Draws, modality: Modality, scale: flo
     return modality.erase(x, (at >= start[:, None]) & (at < start[:, None] + length))  # type: ignore[no-any-return]
 
 
-def spread_noise(x: Tensor, level: float, draws: Draws, modality: Modality, scale: float) -> Tensor:
-    """Noise of `level` times the channel's own standard deviation over this series' steps."""
-    spread = x.std(dim=1, keepdim=True, correction=0)
-    return x + level * spread * draws.normal("noise", *x.shape[1:])
+def clock_skew(x: Tensor, level: float, draws: Draws, modality: Modality, scale: float) -> Tensor:
+    """The clock runs faster or slower by a share `level`: a sound or series is resampled, its length kept.
+
+    Which of both is a draw. The start stays in place, the end is off by `level` of the length; what a fast clock
+    leaves open at the end is held.
+    """
+    direction = torch.where(draws.uniform("direction") < 0.5, -1.0, 1.0)
+    at = torch.arange(x.shape[1], dtype=torch.float64) * (1 + level * direction.double())[:, None]
+    at = at.clamp(max=x.shape[1] - 1)
+    low = at.floor().long()
+    part = (at - low).to(x.dtype)
+    if x.ndim == 3:
+        low, part = low[..., None].expand_as(x), part[..., None]
+    return torch.lerp(x.gather(1, low), x.gather(1, (low + 1).clamp(max=x.shape[1] - 1)), part)
 
 
-def relative_noise(x: Tensor, level: float, draws: Draws, modality: Modality, scale: float) -> Tensor:
-    """Every cell times 1 + N(0, level²): an error of measurement in proportion to what is measured."""
-    return x * (1 + level * draws.normal("noise", x.shape[1]))
-
-
-def _row(name: str, kind: str, family: str, change: Any, levels: tuple[Any, Any, Any, Any, Any]) -> Perturbation:
-    return Perturbation(name, kind, family, change, levels, "kinds: MultiBench; constants: Muroan")
-
-
-TABLE: tuple[Perturbation, ...] = (
-    _row("white_noise", "audio", "noise", white_noise, (30, 20, 10, 5, 0)),
-    _row("clipping", "audio", "overload", clipping, (0.6, 0.4, 0.25, 0.15, 0.08)),
-    _row("dropout", "audio", "loss", dropout, SHARES),
-    _row("outage", "audio", "loss", outage, SHARES),
-    _row("spread_noise", "series", "noise", spread_noise, (0.1, 0.2, 0.4, 0.6, 1.0)),
-    _row("dropout", "series", "loss", dropout, SHARES),
-    _row("outage", "series", "loss", outage, SHARES),
-    _row("relative_noise", "tabular", "noise", relative_noise, (0.05, 0.1, 0.2, 0.3, 0.5)),
-    _row("dropout", "tabular", "loss", dropout, SHARES),
-)
+def drift(draws: Draws, steps: int, *channels: int) -> Tensor:
+    """Slow random curves [N, steps, *channels] that reach 1 or -1 somewhere: straight lines between random places."""
+    knots = draws.normal("drift", *channels, KNOTS)
+    knots = knots / knots.abs().amax(dim=-1, keepdim=True)
+    shape = (len(knots), -1, KNOTS)
+    curve = functional.interpolate(knots.reshape(shape), size=steps, mode="linear", align_corners=True)
+    return curve.reshape(*knots.shape[:-1], steps).movedim(-1, 1)
