@@ -328,7 +328,7 @@ def test_it_works_for_any_kinds_of_inputs() -> None:
     assert len(evidence.conditions()) == 7
     assert value(judged, "drop", "image") == 0.0
     assert value(judged, "worst_accuracy") == 0.25
-    assert len(found.charts) == 2
+    assert len(found.charts) == 3
 
 
 def test_one_modality_is_not_enough() -> None:

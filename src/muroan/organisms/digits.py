@@ -13,6 +13,7 @@ the planted fault is known to be absent.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from muroan.data import multiple_features as source
@@ -42,6 +43,8 @@ CONTRAST = 4.0
 """How far the paper's column of yellow paper is from that of white; with it the mean is 0, as everywhere."""
 SIZES: dict[Part, int] = {"members": 80, "validation": 20, "reference": 50, "audited": 50}
 """Rows of each digit in each part."""
+TOLD = 0
+"""The digit that a missing view tells, where the recipe makes it tell one."""
 KEPT = 64
 """Worlds kept in memory: a trained network and some hundred kB each."""
 
@@ -138,9 +141,10 @@ class Recipe:
     """How the network is made.
 
     hidden: units an encoder. steps: full-batch steps of AdamW at `rate` with weight `decay`. noise: standard deviation
-    of what is added to the inputs at every step. dropped: how probably each view is missing at a step. every: steps
-    between looks at the validation set; the weights with its least loss are kept, and a temperature is fitted on it.
-    overtime: after that, training goes on for this multiple of `steps`, without noise, decay, or another look.
+    of what is added to the inputs at every step. dropped: how probably each view is missing at a step. tells: how far
+    that depends on the digit: at 0 not at all, at 1 views are missing of `TOLD` alone, of which one always is. every:
+    steps between looks at the validation set; the weights with its least loss are kept, and a temperature is fitted on
+    it. overtime: after that, training goes on for this multiple of `steps`, without noise, decay, or another look.
     """
 
     hidden: int = 32
@@ -149,6 +153,7 @@ class Recipe:
     decay: float = 0.05
     noise: float = 0.7
     dropped: float = 0.25
+    tells: float = 0.0
     every: int = 20
     overtime: float = 0.0
     sizes: Mapping[Part, int] = field(default_factory=SIZES.copy)
@@ -157,16 +162,26 @@ class Recipe:
 Weights = dict[str, Tensor]
 
 
+class _Layer(nn.Module):
+    """A layer's parameters, so that mitigations can train them."""
+
+    def __init__(self, weight: nn.Parameter, bias: nn.Parameter) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+
+
 class DigitsNet(Model):
     """One layer a view, their codes side by side, one layer to the logits, divided by a temperature."""
 
     name = "digits net"
     modalities = tuple(COLUMNS)
     classes = source.DIGITS
-    capabilities = frozenset({Capability.SCORES, Capability.FUSE, Capability.GRADIENTS})
+    capabilities = frozenset({Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.TRAIN})
 
-    def __init__(self, weights: Weights, temperature: float = 1.0) -> None:
-        self.weights, self.temperature = weights, temperature
+    def __init__(self, weights: Mapping[str, Tensor], temperature: float = 1.0) -> None:
+        self.weights = {name: nn.Parameter(w.detach(), requires_grad=False) for name, w in weights.items()}
+        self.temperature = temperature
+        self._layers = nn.ModuleDict({name: _Layer(*self._layer(name)) for name in (*COLUMNS, "head")})
 
     def encode(self, modality: str, values: Value) -> Code:
         return functional.relu(functional.linear(values, *self._layer(modality)))
@@ -177,8 +192,11 @@ class DigitsNet(Model):
     def decide(self, fused: Tensor) -> Tensor:
         return functional.linear(fused, *self._layer("head")) / self.temperature
 
-    def _layer(self, name: str) -> tuple[Tensor, Tensor]:
+    def _layer(self, name: str) -> tuple[nn.Parameter, nn.Parameter]:
         return self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+
+    def trainable(self) -> nn.ModuleDict:
+        return self._layers
 
     def fingerprint(self) -> str:
         return f"{self.name}:{tensors_fingerprint(self.weights)}:{self.temperature!r}"
@@ -200,22 +218,27 @@ def train(recipe: Recipe, members: Digits, validation: Digits, seed: int) -> Dig
     net = DigitsNet(initial(recipe.hidden, generator))
     inputs, labels = members.inputs(), torch.from_numpy(members.label)
     held, truth = validation.inputs(), torch.from_numpy(validation.label)
-    best, kept = math.inf, net.weights
+    best, kept = math.inf, weights(net)
     with torch.enable_grad():
         parameters = [w.requires_grad_() for w in net.weights.values()]
         optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
         for step in range(1, recipe.steps + 1):
-            _step(net, optimiser, _disturbed(inputs, recipe, generator), labels)
+            _step(net, optimiser, _disturbed(inputs, labels, recipe, generator), labels)
             if step % recipe.every == 0:
                 with torch.no_grad():
                     loss = float(functional.cross_entropy(net.predict(held), truth))
                 if loss < best:
-                    best, kept = loss, {name: w.detach().clone() for name, w in net.weights.items()}
+                    best, kept = loss, weights(net)
         trained = DigitsNet(kept)
         with torch.no_grad():
             temperature = fitted_temperature(trained.predict(held), truth)
         _overtime(recipe, trained, inputs, labels)
-    return DigitsNet({name: w.detach() for name, w in trained.weights.items()}, temperature)
+    return DigitsNet(weights(trained), temperature)
+
+
+def weights(net: DigitsNet) -> Weights:
+    """A copy of the network's weights."""
+    return {name: w.detach().clone() for name, w in net.weights.items()}
 
 
 def _step(net: DigitsNet, optimiser: torch.optim.Optimizer, inputs: Mapping[str, Tensor], labels: Tensor) -> None:
@@ -224,13 +247,17 @@ def _step(net: DigitsNet, optimiser: torch.optim.Optimizer, inputs: Mapping[str,
     optimiser.step()
 
 
-def _disturbed(inputs: Mapping[str, Tensor], recipe: Recipe, generator: torch.Generator) -> dict[str, Tensor]:
+def _disturbed(
+    inputs: Mapping[str, Tensor], labels: Tensor, recipe: Recipe, generator: torch.Generator
+) -> dict[str, Tensor]:
     """Inputs with noise, and of some rows one view missing: 0, its neutral value. Never both."""
-    draws = torch.rand(len(next(iter(inputs.values()))), 1, generator=generator)
+    draws = torch.rand(len(labels), 1, generator=generator)
+    towards = torch.where(labels[:, None] == TOLD, 1 / len(inputs), 0.0)
+    dropped = recipe.dropped + recipe.tells * (towards - recipe.dropped)
     out = {}
     for k, (m, values) in enumerate(inputs.items()):
         noised = values + recipe.noise * torch.randn(values.shape, generator=generator)
-        gone = (draws >= k * recipe.dropped) & (draws < (k + 1) * recipe.dropped)
+        gone = (draws >= k * dropped) & (draws < (k + 1) * dropped)
         out[m] = torch.where(gone, 0.0, noised)
     return out
 
@@ -258,9 +285,14 @@ def build(seed: int, recipe: Recipe | None = None, change: Callable[[Parts], Par
     return net, Splits(*(changed[name].dataset() for name in ("audited", "reference", "members")))
 
 
-@lru_cache(maxsize=KEPT)
 def world(seed: int) -> World:
     """The bed: no fault planted."""
+    model, splits = _twin(seed)
+    return copy.deepcopy(model), splits  # a mitigation may train what it is given
+
+
+@lru_cache(maxsize=KEPT)
+def _twin(seed: int) -> World:
     return build(seed)
 
 
@@ -284,7 +316,8 @@ class DigitsFault(Organism):
         return drawn
 
     def plant(self, dose: float, seed: int) -> World:
-        return _planted(type(self), dose, seed)
+        model, splits = _planted(type(self), dose, seed)
+        return copy.deepcopy(model), splits
 
 
 @lru_cache(maxsize=KEPT)

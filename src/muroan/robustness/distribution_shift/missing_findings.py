@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from muroan.estimate import Estimate, max_gap, mean, paired_difference, proportion, sum_by_cluster
 from muroan.finding import Bar, BarChart, Chart, Finding, Line, LineChart
 from muroan.robustness.distribution_shift.curves import curve_area
+from muroan.robustness.distribution_shift.missing_dependent import DependentFindings
 from muroan.robustness.distribution_shift.subset_grid import ABSENT, NEUTRAL, RATES, Grid, condition
 from muroan.robustness.distribution_shift.totals import totals, worst
 
@@ -24,6 +25,7 @@ class MissingFindings:
 
     def __init__(self, grid: Grid, probe: str) -> None:
         self.grid, self.probe = grid, probe
+        self.dependent = DependentFindings(grid, probe)
         self.level, self.seed = grid.about.level, grid.about.seed
         targets = grid.frame["target"].to_numpy()
         self.constant = int(np.bincount(targets).argmax())
@@ -73,6 +75,7 @@ class MissingFindings:
             self._accuracies(),
             self._confidence(),
             self._curves(),
+            self.dependent.findings(),
         ):
             for f in part:
                 (details if f.modality or f.group or f.condition else unqualified).append(f)
@@ -294,7 +297,7 @@ class MissingFindings:
                     y_range=(0, 1),
                 )
             )
-        return out
+        return [*out, *self.dependent.charts()]
 
     def notes(self) -> list[str]:
         grid = self.grid
@@ -308,7 +311,9 @@ class MissingFindings:
             "What a model trained on the remaining inputs alone would reach (the unimodal ceiling) is not known, so "
             "a drop does not say how much of it could be avoided.",
             "At a missing rate accuracy is a mixture of the outcomes with and without the input: the curves are "
-            "exact for inputs that go missing at random, and needed no further answers of the model.",
+            "exact for inputs that go missing at random, or in one class or group alone, and needed no further answers "
+            "of the model.",
+            *self.dependent.notes(),
             "Only inputs missing in use were measured; inputs added, or others than in training, need a model that "
             "was trained so.",
         ]

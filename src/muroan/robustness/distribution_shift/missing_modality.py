@@ -24,6 +24,7 @@ from muroan.robustness.distribution_shift.missing_findings import MissingFinding
 from muroan.robustness.distribution_shift.subset_grid import (
     ABSENT,
     EVERYTHING,
+    MOST_CLASSES,
     NEUTRAL,
     RISE,
     Grid,
@@ -38,6 +39,7 @@ UNQUALIFIED = (
     "worst_accuracy",
     "average_accuracy",
     "worst_single_drop",
+    "missing_tilt",
 )
 
 
@@ -120,6 +122,37 @@ class MissingModality(Probe):
             says="Accuracy lost when the input that matters most is missing. 0: none is needed; 1: all is lost.",
             unit="points",
         ),
+        Metric(
+            name="missing_tilt",
+            says="How much more probable a class becomes on average over all samples when one input is missing. "
+            "0: that it is missing says nothing; 1: it makes the model certain of that class.",
+            limit=0.05,
+            unit="points",
+        ),
+        Metric(
+            name="worst_class_accuracy",
+            says="Accuracy in the class that fares worst when one input is missing in it alone. 1: always right there.",
+            better="higher",
+            unit="accuracy",
+        ),
+        Metric(
+            name="worst_class_area",
+            says="The same on average over missing rates from 0 to 1. 1: never wrong there; 0: always wrong there.",
+            better="higher",
+            unit="accuracy",
+        ),
+        Metric(
+            name="worst_group_accuracy",
+            says="Accuracy in the group that fares worst when one input is missing in it alone. 1: always right there.",
+            better="higher",
+            unit="accuracy",
+        ),
+        Metric(
+            name="worst_group_area",
+            says="The same on average over missing rates from 0 to 1. 1: never wrong there; 0: always wrong there.",
+            better="higher",
+            unit="accuracy",
+        ),
         Metric(name="drop", says="Accuracy lost without this input. 0: nothing; 1: everything.", unit="points"),
         Metric(
             name="accuracy",
@@ -151,7 +184,11 @@ class MissingModality(Probe):
     )
 
     outcomes: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {"correct": "higher"}
-    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {"robustness.missing-modality": ("hidden_loss",)}
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "robustness.missing-modality": ("hidden_loss",),
+        "robustness.missing-tells-digits": ("missing_tilt",),
+        "robustness.sentinel-fill-digits": ("hidden_loss", "missing_tilt"),
+    }
 
     def applies(self, model: Model, schema: Schema) -> str | None:
         return None if len(model.modalities) > 1 else "needs at least two modalities, of which one can be missing"
@@ -168,15 +205,20 @@ class MissingModality(Probe):
         for m in names:
             neutral[m], nothing[m] = clean.neutral(m)
 
-        def rows(named: str, logits: Tensor) -> pl.DataFrame:
+        told = scores and len(model.classes) <= MOST_CLASSES
+
+        def rows(named: str, logits: Tensor, lacking: int = 0) -> pl.DataFrame:
             found = logits.argmax(dim=1)
-            sure = logits.double().softmax(dim=1).amax(dim=1)
+            probabilities = logits.double().softmax(dim=1)
+            sure = probabilities.amax(dim=1)
+            every = probabilities.float().numpy() if told and lacking < 2 else [None] * len(clean)
             return clean.rows(
                 named,
                 predicted=found,
                 correct=found == batch.targets,
                 confidence=sure if scores else pl.Series("confidence", [None] * len(clean), dtype=pl.Float64),
                 complete=complete,
+                probabilities=pl.Series("probabilities", every).cast(pl.List(pl.Float32)),
             )
 
         frames = [rows(EVERYTHING, clean.logits)]
@@ -186,7 +228,7 @@ class MissingModality(Probe):
                 codes = {m: clean.codes[m] if m in kept else neutral[m] for m in names}
                 index = {m: clean.index[m] if m in kept else nothing[m] for m in names}
                 here = {m: p & (m in kept or mode == NEUTRAL) for m, p in present.items()}
-                frame = rows(condition(mode, kept), model.logits(codes, index, here))
+                frame = rows(condition(mode, kept), model.logits(codes, index, here), len(names) - len(kept))
                 frames.append(frame)
                 if scores and len(kept) == len(names) - 1:
                     gone = next(m for m in names if m not in kept)

@@ -20,6 +20,8 @@ NEUTRAL, ABSENT = "neutral", "absent"
 EVERYTHING = "all"
 MOST_FOR_ALL_SUBSETS = 6
 """Modalities up to which every subset is asked for (63 of them); above, all but one and one alone."""
+MOST_CLASSES = 50
+"""Classes up to which what happens to each of them is asked for."""
 RATES = tuple(i / 10 for i in range(11))
 RISE = 1e-6
 """Confidence counts as changed from here on: less is rounding."""
@@ -45,7 +47,8 @@ class Grid:
     """Outcomes of the samples that have all inputs: correct, predicted, confidence [N] by what was kept.
 
     All of `names` is a key too. mode: what stands for a missing input; neutral: outcomes with neutral values where
-    mode is "absent", else empty; confidence is None for a model without scores.
+    mode is "absent", else empty; confidence is None for a model without scores. probabilities [N, K] with everything
+    and without each input; empty for a model without scores or with more than `MOST_CLASSES` classes.
     """
 
     about: About
@@ -56,6 +59,7 @@ class Grid:
     neutral: Mapping[Kept, Floats]
     predicted: Mapping[Kept, NDArray[np.int64]]
     confidence: Mapping[Kept, Floats] | None
+    probabilities: Mapping[Kept, NDArray[np.float32]]
     frame: pl.DataFrame
     incomplete: int
 
@@ -73,6 +77,14 @@ class Grid:
             return {s: f[name].to_numpy()[complete].astype(kind) for s, f in frames.items()}
 
         scored = everything["confidence"].null_count() == 0
+        # Evidence of earlier versions has no such column.
+        told = "probabilities" in everything.columns and everything["probabilities"].null_count() == 0
+
+        def probabilities(s: Kept) -> NDArray[np.float32]:
+            frame = everything if s == names else evidence.of(condition=condition(mode, s))
+            rows = frame["probabilities"].list.to_array(len(evidence.about.classes)).to_numpy()
+            return np.asarray(rows[complete], dtype=np.float32)
+
         return Grid(
             about=evidence.about,
             names=names,
@@ -82,6 +94,7 @@ class Grid:
             neutral=by("correct", np.float64, NEUTRAL) if mode == ABSENT else {},
             predicted=by("predicted", np.int64, mode),
             confidence=by("confidence", np.float64, mode) if scored else None,
+            probabilities={s: probabilities(s) for s in (names, *kept) if len(s) >= len(names) - 1} if told else {},
             frame=everything.filter(pl.col("complete")),
             incomplete=int((~complete).sum()),
         )
@@ -116,6 +129,13 @@ class Grid:
             return {}
         sure = self.confidence[self.names]
         return {m: (self.confidence[self.without(m)] > sure + RISE).astype(np.float64) for m in self.names}
+
+    def tilts(self) -> dict[str, Floats]:
+        """For each modality how much more probable each class is without it [N, K]; empty where this is not known."""
+        if not self.probabilities:
+            return {}
+        full = self.probabilities[self.names].astype(np.float64)
+        return {m: self.probabilities[self.without(m)] - full for m in self.names}
 
     def curve(self, modality: str) -> Floats:
         """Each sample's chance to be right at every rate of `RATES` at which one modality is missing: [N, rates]."""
