@@ -18,13 +18,17 @@ from scipy.special import ndtri
 Words = NDArray[np.uint64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_AT_ONCE = 2**16
 
 
-def _mix(x: Words) -> Words:
-    with np.errstate(over="ignore"):
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+def _mix(x: Words, spare: Words) -> None:
+    """The finishing steps of splitmix64, in place; spare: room of the same size."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        np.right_shift(x, np.uint64(shift), out=spare)
+        x ^= spare
+        x *= np.uint64(factor)
+    np.right_shift(x, np.uint64(31), out=spare)
+    x ^= spare
 
 
 def key(*parts: object) -> int:
@@ -42,11 +46,22 @@ def sample_keys(ids: Sequence[str], *purpose: object) -> Words:
 def uniform(keys: Words, *shape: int) -> NDArray[np.float64]:
     """Uniform draws in the open interval (0, 1), shape [N, *shape]: row i depends on keys[i] alone."""
     size = int(np.prod(shape)) if shape else 1
+    draws = np.empty((len(keys), size))
+    words = draws.view(np.uint64)
+    step = max(1, _AT_ONCE // max(1, size))
+    spare = np.empty((min(step, len(keys)), size), dtype=np.uint64)
     with np.errstate(over="ignore"):
         counter = (np.arange(size, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
-        raw = _mix(keys[:, None] + counter[None, :])
-    # 52 bits and a half: with 53 the largest draw would round to 1, which is no index and an infinite normal.
-    draws = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+        # In place and a few rows at a time: what is drawn for a batch of pictures does not fit a processor's cache.
+        for start in range(0, len(keys), step):
+            x = words[start : start + step]
+            np.add(keys[start : start + step, None], counter, out=x)
+            _mix(x, spare[: len(x)])
+            # 52 bits and a half: with 53 the largest draw would round to 1, which is no index and an infinite normal.
+            x >>= np.uint64(12)
+            out = draws[start : start + step]
+            np.add(x, 0.5, out=out, casting="unsafe")
+            out *= 2.0**-52
     return draws.reshape(len(keys), *shape)
 
 
