@@ -31,7 +31,6 @@ ENTRIES = ("row", "claim", "source", "measured", "verdict", "command")
 VERDICTS = ("holds", "does not hold here", "undecided", "not measurable here")
 DID_NOT_RUN = "did not run"
 UNMEASURED = {
-    "R18 AnyAttack": "not built: what it adds to R17 and R19 is a generator trained on millions of pictures",
     "R20 VLAttack": "not built: its two stages are R14's and R19's ideas",
     "R22 Schlarmann & Hein": "not built: an attack on captions, which needs models that generate",
     "R23 staged ensemble attack": "not built: an attack on captions, which needs models that generate",
