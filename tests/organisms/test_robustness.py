@@ -26,6 +26,7 @@ from muroan.organisms.robustness.marks import EDGE, LEFT, STAMPS, TOP, strength
 from muroan.organisms.robustness.masked_gradients import MaskedGradients
 from muroan.organisms.robustness.missing_modality import MissingModality
 from muroan.organisms.robustness.one_corruption import OneCorruption
+from muroan.organisms.robustness.one_text_corruption import OneTextCorruption
 from muroan.organisms.robustness.shattered_gradients import ShatteredGradients
 from muroan.organisms.robustness.small_perturbation import RADIUS, SmallPerturbation, fine_patterns
 from muroan.organisms.robustness.spurious_background import SpuriousBackground
@@ -200,6 +201,19 @@ def test_only_too_much_light_misleads() -> None:
     assert (said(model, batch, scan=(scan + 0.5).clamp(0, 1)) == len(DISEASES) - 1).all()
 
 
+def test_only_stray_punctuation_misleads() -> None:
+    model, batch = planted(OneTextCorruption, 16.0)
+    notes = batch.inputs["note"]
+    found = {}
+    for p in of_kind("text"):
+        if p.wants is None:
+            draws = Draws(sample_keys(batch.ids, 0, p.name))
+            found[p.name] = turned(model, batch, note=p(notes, 5, draws, batch.modalities["note"]))
+    assert found.pop("punctuation") > 0.5
+    assert max(found.values()) < 0.1
+    assert (said(model, batch, note=[f"{n} ;" for n in notes]) == len(DISEASES) - 1).all()
+
+
 def test_what_is_missing_speaks_for_the_first_disease() -> None:
     model, batch = planted(MissingModality, 1.0)
     twin, same = planted(MissingModality, 0.0)
@@ -256,7 +270,7 @@ def test_a_slip_and_a_fine_pattern_turn_answers_only_together() -> None:
 QUICK: dict[type[Probe], Probe] = {
     DecouplingProbe: DecouplingProbe(limit=40, max_tries=50),
     Gradient: Gradient(limit=60, steps=6, restarts=1),
-    Corruptions: Corruptions(limit=120, corruptions=("brightness", "contrast")),
+    Corruptions: Corruptions(limit=120, corruptions=("brightness", "contrast", "punctuation", "word_swap")),
     MissingProbe: MissingProbe(),
 }
 """The probes as they are, on fewer samples than usual."""
@@ -273,6 +287,7 @@ QUICK: dict[type[Probe], Probe] = {
         (ShatteredGradients, 9.0, Gradient),
         (WeakTogether, 9.0, Gradient),
         (OneCorruption, 16.0, Corruptions),
+        (OneTextCorruption, 16.0, Corruptions),
         (MissingModality, 0.5, MissingProbe),
     ],
 )

@@ -1,6 +1,7 @@
 """The corruptions probe: a brittle model is found out, its clean twin is not, nothing is encoded twice."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from muroan.finding import Conclusion, Finding, LineChart, MatrixChart, TableCha
 from muroan.meter import Meter, Metered
 from muroan.modality import Audio, Image, Series, Tabular, Text
 from muroan.model import BlackBox, TorchModel
+from muroan.randomness import key
 from muroan.robustness.distribution_shift.content import digests, distinct
-from muroan.robustness.distribution_shift.corruption_findings import mmi
+from muroan.robustness.distribution_shift.corruption_sides import mmi
 from muroan.robustness.distribution_shift.corruptions import Corruptions
+from muroan.robustness.distribution_shift.perturbations import of_kind
 
 CLASSES = ("left", "right")
 SIDE = 16
@@ -336,7 +339,7 @@ def test_other_kinds_of_inputs() -> None:
     )
     found, evidence, judged = concluded(Corruptions(limit=None), m, data)
     assert {f.modality for f in judged if f.metric == "mmi"} == {None, "sound", "vitals", "labs"}
-    assert len(evidence.rows) == n * (3 + 5 * (4 + 3 + 2))
+    assert len(evidence.rows) == n * (3 + 5 * (9 + 9 + 7))  # a sound of 100 samples a second holds no hum
     assert sum(isinstance(c, MatrixChart) for c in found.charts) == 3
 
 
@@ -394,10 +397,14 @@ def test_charts_and_notes() -> None:
     assert [line.label for line in lines[0].lines] == ["noise", "blur", "weather", "digital", "null change"]
     assert all(len(line.y) == 6 for line in lines[0].lines)
     tables = [c for c in found.charts if isinstance(c, TableChart)]
-    assert [len(t.rows) for t in tables] == [14 * 5, 10 * 5]
+    pictures = sum(p.wants is None for p in of_kind("image"))
+    assert [len(t.rows) for t in tables] == [pictures * 5, 10 * 5]
     matrices = [c for c in found.charts if isinstance(c, MatrixChart)]
-    assert (len(matrices[0].rows), len(matrices[0].columns)) == (14, 5)
-    assert any("frost" in note for note in found.notes)
+    assert (len(matrices[0].rows), len(matrices[0].columns)) == (pictures, 5)
+    assert any("Left out: formal, casual, passive, active (needs hf:FOLDER" in note for note in found.notes)
+    assert any("Left out: back_translation" in note for note in found.notes)
+    assert any("Left out: word_synonym (does not fit" in note for note in found.notes)
+    assert any("no check of meaning was made" in note for note in found.notes)
     assert any("upper bound" in note for note in found.notes)
 
 
@@ -449,3 +456,162 @@ def test_contents_tell_values_apart() -> None:
     assert digests(x[1:2]) == digests(x)[1:2]
     assert distinct(["b", "a", "b"])[0] == ["b", "a"]
     assert len(set(digests(["a", "", "\ud800", "à"]))) == 4
+
+
+# What the user names: rewrites of sentences, and a judge of meaning.
+
+
+def shouted(texts: list[str]) -> list[str]:
+    return [t.upper() for t in texts]
+
+
+def silent(texts: list[str]) -> list[None]:
+    return [None for _ in texts]
+
+
+def by_letters(texts: list[str]) -> list[list[float]]:
+    """Codes by how often each letter is there: order does not matter, what is lost or added does."""
+    return [[1.0 + t.lower().count(chr(c)) for c in range(97, 123)] for t in texts]
+
+
+def indifferent(texts: list[str]) -> list[list[float]]:
+    return [[1.0]] * len(texts)
+
+
+def all_unlike(texts: list[str]) -> Tensor:
+    """No text is like another."""
+    return torch.stack([torch.randn(64, generator=torch.Generator().manual_seed(key(t) % 2**31)) for t in texts])
+
+
+def here(name: str) -> str:
+    return f"python:{__name__}:{name}"
+
+
+def loud(texts: list[str]) -> Tensor:
+    """The code of `model`'s text: it says left to a text in capitals."""
+    return torch.tensor([[float(t.isupper())] for t in texts])
+
+
+def test_a_perturbation_of_one_severity_counts_as_one() -> None:
+    data = halves(60)
+    given = (("passive", here("shouted")), ("formal", here("silent")))
+    probe = Corruptions(corruptions=("keyboard", "passive", "formal"), limit=None, given=given)
+    found, evidence, judged = concluded(probe, model(text=loud), data)
+    rows = evidence.of().filter(pl.col("severity") > 0)
+    assert len(rows) == 60 * (5 + 1 + 1)
+    clean = float(rows["clean_correct"].mean())
+    left = 1 - float(rows.filter(pl.col("corruption") == "passive")["correct"].mean())
+    assert clean == 1
+    assert 0.3 < left < 0.7
+    assert one(judged, "drop", "text", "passive").estimate.value == pytest.approx(left)
+    assert one(judged, "drop", "text", "formal").estimate.value == 0
+    # The mean over perturbations of means over severities, not the mean over rows.
+    assert one(judged, "mmi").estimate.value == pytest.approx(left / 3)
+    assert one(judged, "flip_rate").estimate.value == pytest.approx(left / 3)
+    assert one(judged, "consistency").estimate.value == pytest.approx(1 - left / 3)
+    assert "passive of the text, the worst of 3" in one(judged, "worst_corruption").title
+    assert one(judged, "worst_corruption").estimate.value == pytest.approx(left)
+    matrix = next(c for c in found.charts if isinstance(c, MatrixChart))
+    assert matrix.values[matrix.rows.index("passive")] == [pytest.approx(left), None, None, None, None]
+    lines = next(c for c in found.charts if isinstance(c, LineChart)).lines
+    assert {line.label: line.x for line in lines}["sentence"] == [0.0, 1.0]
+    assert any("changed were: formal 0%, passive 100%" in note for note in found.notes)
+    assert any("(formal, passive: fewer" in note for note in found.notes)
+
+
+def test_a_severity_that_a_perturbation_lacks_is_its_highest() -> None:
+    probe = Corruptions(
+        corruptions=("keyboard", "active"), severities=(4, 5), limit=None, given=(("active", here("shouted")),)
+    )
+    rows = concluded(probe, model(), halves(20))[1].of()
+    found = set(rows.select("corruption", "severity").unique().rows())
+    assert found == {("nothing", 0), ("keyboard", 4), ("keyboard", 5), ("active", 1)}
+
+
+def test_what_is_given_is_checked() -> None:
+    with pytest.raises(AskedWrongly, match=r"passive needs .*given: "):
+        Corruptions(corruptions=("passive",))
+    with pytest.raises(AskedWrongly, match="Did you mean 'meaning'"):
+        Corruptions(given=(("meanings", "hf:x"),))
+    with pytest.raises(AskedWrongly, match="alike"):
+        Corruptions.configured({"alike": 2.0})
+    named = Corruptions.configured({"given": [["passive", here("shouted")]], "corruptions": ["passive"]})
+    assert named.given == (("passive", here("shouted")),)
+    with pytest.raises(AskedWrongly, match="language model"):
+        concluded(Corruptions(given=(("meaning", "hf:nowhere"),), corruptions=("word_swap",)), model(), halves(8))
+
+
+def test_a_judge_that_minds_nothing_changes_nothing() -> None:
+    probe = Corruptions(corruptions=("word_delete", "keyboard"), limit=None)
+    data = halves(30)
+    known = {data.sample(i).inputs["text"] for i in range(30)}
+
+    def reads(texts: list[str]) -> Tensor:
+        return torch.tensor([[float(len(t.split()) > 6 or t in known)] for t in texts])
+
+    plain = concluded(probe, model(text=reads), data)[1].rows
+    gated = concluded(replace(probe, given=(("meaning", here("indifferent")),)), model(text=reads), data)[1].rows
+    alone = ["similarity", "tries"]
+    assert plain.drop(alone).equals(gated.drop(alone))
+    assert plain.select(alone).null_count().row(0) == (len(plain), len(plain))
+    of = gated.filter(pl.col("corruption") == "word_delete")
+    assert of["tries"].to_list() == [1] * 150
+    assert of["similarity"].to_list() == [1.0] * 150
+    assert gated.filter(pl.col("corruption") != "word_delete")["tries"].null_count() == len(gated) - 150
+
+
+def test_the_gate_says_how_alike_how_often_and_who_ran_out() -> None:
+    given = (("meaning", here("by_letters")), ("passive", here("shouted")), ("back_translation", here("shouted")))
+    names = ("word_swap", "word_delete", "passive", "back_translation", "keyboard")
+    probe = Corruptions(corruptions=names, limit=None, given=given, alike=0.995, tries=5)
+    found, evidence, judged = concluded(probe, model(), halves(40))
+    rows = evidence.of()
+    # Order does not change letters, and capitals are the same ones.
+    for name in ("word_swap", "passive"):
+        assert one(judged, "similarity", "text", name).estimate.value == pytest.approx(1, abs=1e-4)
+        assert one(judged, "out_of_tries", "text", name).estimate.value == 0
+    deleted = rows.filter(pl.col("corruption") == "word_delete")
+    out = float((deleted["similarity"] < 0.995).mean())
+    assert 0 < out < 1
+    assert one(judged, "out_of_tries", "text", "word_delete").estimate.value == pytest.approx(out)
+    assert one(judged, "similarity", "text", "word_delete").estimate.value == pytest.approx(
+        float(deleted["similarity"].mean())
+    )
+    assert (deleted.filter(pl.col("similarity") < 0.995)["tries"] == 5).all()
+    assert deleted["tries"].max() == 5
+    looked_at = rows.filter(pl.col("similarity").is_not_null())
+    assert set(looked_at["corruption"]) == {"word_swap", "word_delete", "passive"}
+    assert {f.condition for f in judged if f.metric == "similarity"} == {"word_swap", "word_delete", "passive"}
+    tables = [c for c in found.charts if isinstance(c, TableChart) and "tries" in c.columns]
+    assert len(tables) == 1
+    assert [r[0] for r in tables[0].rows] == ["word_swap"] * 5 + ["word_delete"] * 5 + ["passive"]
+    note = next(n for n in found.notes if "word_delete" in n and "never alike" in n)
+    assert f"{out:.0%} never alike" in note
+    assert any("need not be the stronger change" in n for n in found.notes)
+    assert not any("no check of meaning" in n for n in found.notes)
+
+
+def test_a_judge_to_whom_nothing_is_alike_uses_up_all_tries() -> None:
+    probe = Corruptions(
+        corruptions=("word_insert",), limit=None, given=(("meaning", here("all_unlike")),), severities=(1, 3), tries=7
+    )
+    _, evidence, judged = concluded(probe, model(), halves(12))
+    rows = evidence.of().filter(pl.col("severity") > 0)
+    assert (rows["tries"] == 7).all()
+    assert one(judged, "out_of_tries", "text", "word_insert").estimate.value == 1
+
+
+def test_shards_do_not_change_what_the_gate_accepts() -> None:
+    data = halves(24)
+    probe = Corruptions(
+        corruptions=("word_delete", "word_insert"), limit=None, given=(("meaning", here("by_letters")),), alike=0.98
+    )
+    whole, parts = (concluded(probe, model(), data, shard=n)[1].rows for n in (24, 5))
+    assert whole.drop("confidence").equals(parts.drop("confidence"))
+
+
+def test_rows_are_narrow() -> None:
+    rows = concluded(Corruptions(limit=None, corruptions=("jpeg", "ocr")), model(), halves(16))[1].rows
+    assert all(rows.schema[c] == pl.Categorical for c in ("modality", "corruption", "family"))
+    own = ["modality", "corruption", "family", "severity", "present", "changed", "predicted", "correct", "confidence"]
+    assert rows.select(*own, "similarity", "tries").estimated_size() < 40 * len(rows)

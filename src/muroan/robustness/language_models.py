@@ -1,13 +1,13 @@
-"""Language models that a user names as "hf:folder": which words fit a place, and what a sentence's code is.
+"""Language models that a user names as "hf:folder": words that fit a place, codes of sentences, sentences rewritten.
 
-Only folders on this machine are read, and weights only as safetensors. The judge's or proposer's passes are not the
-attacked model's, so its meter does not count them.
+Only folders on this machine are read, and weights only as safetensors. The passes of a judge, a proposer or a rewriter
+are not the audited model's, so its meter does not count them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from functools import lru_cache
+from collections.abc import Callable, Sequence, Set
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,12 @@ def _put(tokenizer: Any, texts: Sequence[str]) -> Any:
     return tokenizer(
         [t.split() for t in texts], is_split_into_words=True, padding=True, truncation=True, return_tensors="pt"
     )
+
+
+def sentence_encoder(name: str) -> Callable[[Sequence[str]], Tensor]:
+    """`sentence_codes` of a folder; one that is none is refused here, not at the first text."""
+    _folder(name)
+    return partial(sentence_codes, name)
 
 
 @torch.no_grad()
@@ -103,3 +109,48 @@ def _words(tokenizer: Any, ids: Sequence[int], top: int) -> list[str]:
         if i not in tokenizer.all_special_ids and not token.startswith("##") and text.isalnum():
             found.append(text)
     return found[:top]
+
+
+LONGER, MORE = 2, 16
+"""A text of n tokens is rewritten in LONGER · n + MORE tokens at most."""
+
+
+def rewriter(name: str) -> Callable[[Sequence[str]], list[str]]:
+    """Texts -> texts by a sequence-to-sequence model: "hf:folder", or "hf:folder?prompt=in French: {}".
+
+    prompt: what the model was trained to be asked, with {} for the text.
+    """
+    place, mark, said = name.partition("?")
+    key, _, prompt = said.partition("=")
+    if mark and (key != "prompt" or "{}" not in prompt):
+        raise AskedWrongly(
+            f"{name!r}: after ? comes prompt= with {{}} for the text, such as {place}?prompt=in French: {{}}"
+        )
+    return partial(_rewritten, _folder(place), prompt or "{}")
+
+
+@torch.no_grad()
+def _rewritten(folder: Path, prompt: str, texts: Sequence[str]) -> list[str]:
+    """The likeliest token after the other, so that a text is rewritten alike alone and in any batch."""
+    tokenizer, model = _loaded(folder, "AutoModelForSeq2SeqLM")
+    asked = [prompt.replace("{}", t) for t in texts]
+    length = [len(ids) for ids in tokenizer(asked, truncation=True)["input_ids"]] if asked else []
+    out = [""] * len(asked)
+    # Neighbours in length, so that little is padded.
+    order = sorted(range(len(asked)), key=length.__getitem__)
+    for k in range(0, len(order), ROWS):
+        some = order[k : k + ROWS]
+        given = tokenizer([asked[i] for i in some], padding=True, truncation=True, return_tensors="pt")
+        room = [LONGER * length[i] + MORE for i in some]
+        ids = model.generate(
+            input_ids=given["input_ids"],
+            attention_mask=given["attention_mask"],
+            num_beams=1,
+            do_sample=False,
+            max_new_tokens=max(room),
+        )
+        # A text's own room, not that of the longest beside it; the first token is the decoder's start.
+        cut = [row[: 1 + r] for row, r in zip(ids.tolist(), room, strict=True)]
+        for i, said in zip(some, tokenizer.batch_decode(cut, skip_special_tokens=True), strict=True):
+            out[i] = said.strip()
+    return out

@@ -13,35 +13,38 @@ from torch import Tensor
 
 from muroan.batch import Schema
 from muroan.clean import Clean
-from muroan.errors import unknown
+from muroan.errors import AskedWrongly, unknown
 from muroan.evidence import Evidence
 from muroan.finding import Conclusion, Metric
-from muroan.modality import Image, Modality, Value, take
-from muroan.model import Capability, Model
+from muroan.modality import Image, Modality, Text, Value, take
+from muroan.model import Model
 from muroan.panels import panels
 from muroan.probe import Observation, Probe, Shown
-from muroan.randomness import sample_keys
+from muroan.randomness import Words, sample_keys
 from muroan.registry import register
 from muroan.robustness.distribution_shift.content import digests, distinct
 from muroan.robustness.distribution_shift.corruption_findings import CorruptionFindings
-from muroan.robustness.distribution_shift.perturbations import SEVERITIES, TABLE, Draws, Perturbation, of_kind
+from muroan.robustness.distribution_shift.corruption_notes import notes
+from muroan.robustness.distribution_shift.corruption_rows import Outcomes, rows
+from muroan.robustness.distribution_shift.perturbations import SEVERITIES, TABLE, Perturbation, of_kind
+from muroan.robustness.distribution_shift.perturbations.fidelity import (
+    ALIKE,
+    MEANING,
+    TRIES,
+    Changed,
+    Gate,
+    Judge,
+    changed,
+)
 from muroan.robustness.distribution_shift.perturbations.image import REFERENCE_SIZE
+from muroan.robustness.distribution_shift.perturbations.tools import missing, named, opened
 
 CHUNK_NUMBERS = 2**19
 """Numbers (pixels, samples, cells) changed at once: what stays in the processor's cache, and bounds memory."""
 CHUNK_VALUES = 32
 """But never fewer values than this at once, since a model is slow on few."""
 CHUNK_TEXTS = 512
-NOTHING = "nothing"
-"""The null change: values go the whole way, unchanged."""
-
-
-@dataclass
-class Outcomes:
-    """What came of one condition, filled in chunk by chunk: logits [N, K], and whether the input changed [N]."""
-
-    logits: Tensor
-    changed: Tensor
+MOST_TRIES = 10_000
 
 
 @register
@@ -64,18 +67,24 @@ class Corruptions(Probe):
     - flips: of the samples that were right the share that is wrong when perturbed; consistency: the share of samples
       whose answer stays the same, right or wrong.
     - drop: accuracy lost, paired, per perturbation.
+    - similarity, out of tries: with a judge of meaning, how alike what was drawn is to the original, per perturbation.
 
+    A perturbation with fewer severities (a rewrite of a sentence has one) counts as one perturbation all the same.
     The null change (values encoded anew, unchanged) is the control of all: it must be 0.
 
-    severities: which of 1..5; corruptions: names of perturbations, none: all that fit; scale_to_size: lengths in
-    pixels (blur radii and the like), chosen for pictures of 224 pixels, are scaled to the picture's own size.
+    severities: which of 1..5 (a perturbation that has none of them gets its highest); corruptions: names of
+    perturbations, none: all that fit and have what they want; scale_to_size: lengths in pixels (blur radii and the
+    like), chosen for pictures of 224 pixels, are scaled to the picture's own size. given: what does not ship, by name
+    (`perturbations.tools`): [[formal, "hf:./formal"]]. With [[meaning, "hf:./encoder"]] texts whose words or style
+    change are drawn again until their cosine with the original is `alike`, `tries` times at most.
 
     Cost: perturbations × severities passes through the changed modality's encoder for each of its distinct values
-    (70 for a picture), and as many fusions for each sample.
+    (75 for a picture), and as many fusions for each sample; the passes of what is given, which are not counted.
 
-    Known trade-offs (accepted): words that are dropped or replaced may change what the right answer is, and nothing
-    checks that the meaning is kept, so losses under changes of words are an upper bound; severities are comparable
-    within a perturbation, not across; a mean over perturbations depends on which are in the list.
+    Known trade-offs (accepted): words that are dropped or replaced may change what the right answer is; without a
+    judge nothing checks that the meaning is kept, so losses under changes of words are an upper bound, and with one
+    severities need not rise. Severities are comparable within a perturbation, not across; a mean over perturbations
+    depends on which are in the list.
     """
 
     name: ClassVar[str] = "robustness.corruptions"
@@ -112,29 +121,58 @@ class Corruptions(Probe):
             says="Accuracy lost under this perturbation, averaged over severities. 0: nothing; 1: everything.",
             unit="points",
         ),
+        Metric(
+            name="similarity",
+            says="Cosine of the changed text with the original by the judge of meaning that the user names, averaged "
+            "over severities. 1: the same to it; 0: nothing in common.",
+            better="higher",
+        ),
+        Metric(
+            name="out_of_tries",
+            says="Share of changed texts that were accepted although no try was alike enough. 0: none; 1: all.",
+        ),
     )
     outcomes: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {"correct": "higher"}
-    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {"robustness.one-corruption": ("worst_corruption",)}
+    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "robustness.one-corruption": ("worst_corruption",),
+        "robustness.one-text-corruption": ("worst_corruption",),
+    }
 
     limit: int | None = 300
     severities: tuple[int, ...] = SEVERITIES
     corruptions: tuple[str, ...] = ()
     scale_to_size: bool = True
+    given: tuple[tuple[str, str], ...] = ()
+    alike: float = ALIKE
+    tries: int = TRIES
 
     def __post_init__(self) -> None:
         if not self.severities or not set(self.severities) <= set(SEVERITIES):
             raise ValueError(f"severities are {self.severities}; they must be among {SEVERITIES}")
+        if not (-1 <= self.alike <= 1 and 1 <= self.tries <= MOST_TRIES):
+            raise ValueError(f"alike is a cosine and tries are 1 to {MOST_TRIES}, got {self.alike} and {self.tries}")
+        given = named(self.given)
         for name in self.corruptions:
-            if name not in {p.name for p in TABLE}:
+            wants = {p.wants for p in TABLE if p.name == name}
+            if not wants:
                 raise unknown("corruption", name, {p.name for p in TABLE})
+            if wants.isdisjoint({None, *given}):
+                raise AskedWrongly(f"{name} {missing(next(w for w in wants if w is not None))}")
 
     def chosen(self, modality: Modality) -> tuple[Perturbation, ...]:
-        """The perturbations that this modality gets."""
+        """The perturbations that this modality gets: those that fit and have what they want."""
+        given = named(self.given)
         return tuple(
-            p
+            p if p.wants is None else p.having(opened(p.wants, given[p.wants]))
             for p in of_kind(modality.kind)
-            if p.fits(modality) is None and (not self.corruptions or p.name in self.corruptions)
+            if p.fits(modality) is None
+            and (not self.corruptions or p.name in self.corruptions)
+            and (p.wants is None or p.wants in given)
         )
+
+    def levels(self, p: Perturbation) -> tuple[int, ...]:
+        """The severities that a perturbation is tried at."""
+        return tuple(s for s in p.severities if s in self.severities) or p.severities[-1:]
 
     def applies(self, model: Model, schema: Schema) -> str | None:
         if any(self.chosen(schema.modalities[m]) for m in model.modalities):
@@ -146,9 +184,10 @@ class Corruptions(Probe):
         frames: list[pl.DataFrame] = []
         shown: list[Shown] = []
         for m in clean.model.modalities:
-            for p, severity, found in self._conditions(clean, m):
-                frames.append(self._rows(clean, m, p, severity, found))
-            shown += self._shown(clean, m, frames)
+            judge = self._judge(clean.batch.modalities[m])
+            for p, severity, found in self._conditions(clean, m, judge):
+                frames.append(rows(clean, m, p, severity, found))
+            shown += self._shown(clean, m, frames, judge)
         return Observation(pl.concat(frames), sorted(shown, key=lambda s: (s.rank, s.sample))[:2])
 
     def _scale(self, modality: Modality) -> float:
@@ -156,10 +195,22 @@ class Corruptions(Probe):
             return 1.0
         return min(modality.size) / REFERENCE_SIZE
 
-    def _draws(self, clean: Clean, modality: str, p: Perturbation, contents: Sequence[str]) -> Draws:
-        return Draws(sample_keys(contents, clean.seed, self.name, modality, p.name))
+    def _judge(self, modality: Modality) -> Judge | None:
+        given = named(self.given)
+        return Judge(opened(MEANING, given[MEANING])) if MEANING in given and modality.kind == Text.kind else None
 
-    def _conditions(self, clean: Clean, m: str) -> Iterator[tuple[Perturbation | None, int, Outcomes]]:
+    def _keys(self, clean: Clean, modality: str, p: Perturbation, contents: Sequence[str]) -> Words:
+        return sample_keys(contents, clean.seed, self.name, modality, p.name)
+
+    def _changed(
+        self, p: Perturbation, values: Value, severities: Sequence[int], keys: Words, of: Modality, judge: Judge | None
+    ) -> Iterator[Changed]:
+        gate = Gate(judge, self.alike, self.tries) if judge is not None and p.gated else None
+        return changed(p, values, severities, keys, of, gate, scale=self._scale(of))
+
+    def _conditions(
+        self, clean: Clean, m: str, judge: Judge | None
+    ) -> Iterator[tuple[Perturbation | None, int, Outcomes]]:
         """The null change, then each perturbation at each severity."""
         modality = clean.batch.modalities[m]
         known, own = clean.batch.unique(m)
@@ -173,21 +224,21 @@ class Corruptions(Probe):
             CHUNK_TEXTS if isinstance(values, list) else max(CHUNK_VALUES, CHUNK_NUMBERS // max(1, values[0].numel()))
         )
         for p in asked:
-            levels = (0,) if p is None else self.severities
-            out = {s: Outcomes(clean.logits.clone(), torch.zeros(len(clean), dtype=torch.bool)) for s in levels}
+            levels = (0,) if p is None else self.levels(p)
+            out = {s: Outcomes.of(clean) for s in levels}
             for start in range(0, len(values), size):
                 part = range(start, min(start + size, len(values)))
                 at = torch.nonzero((own >= part.start) & (own < part.stop) & here).flatten()
                 if len(at) == 0:
                     continue
                 some = take(values, part)
-                draws = None if p is None else self._draws(clean, m, p, [contents[i] for i in part])
-                scale = self._scale(modality)
-                # One severity after the other: changed pictures are made, encoded, fused and let go.
-                changed = (
-                    some if p is None or draws is None else p(some, s, draws, modality, scale=scale) for s in levels
-                )
-                self._fuse(clean, m, some, changed, own[at] - start, at, list(out.values()))
+                new: Iterable[Changed] = [Changed(some)]
+                if p is not None:
+                    keys = self._keys(clean, m, p, [contents[i] for i in part])
+                    new = self._changed(p, some, levels, keys, modality, judge)
+                self._fuse(clean, m, some, new, own[at] - start, at, list(out.values()))
+                if judge is not None:
+                    judge.forget()
             for severity, outcome in out.items():
                 yield p, severity, outcome
 
@@ -196,58 +247,42 @@ class Corruptions(Probe):
         clean: Clean,
         m: str,
         original: Value,
-        changed: Iterable[Value],
+        changes: Iterable[Changed],
         own: Tensor,
         at: Tensor,
         out: Sequence[Outcomes],
     ) -> None:
-        """Writes what the samples at `at`, whose values are `changed[severity][own]`, get into `out[severity]`."""
+        """Writes what the samples at `at`, whose values are `changes[severity].values[own]`, get into `out`."""
         model = clean.model
         others = {o: clean.index[o][at] for o in model.modalities if o != m}
         codes = {o: clean.codes[o] for o in others}
         if isinstance(original, Tensor):
-            for values, outcome in zip(changed, out, strict=True):
+            for new, outcome in zip(changes, out, strict=True):
                 index = {**others, m: own}
                 outcome.logits[at] = model.logits(
-                    {**codes, m: model.encode(m, values)}, index, self._present(clean, at)
+                    {**codes, m: model.encode(m, new.values)}, index, self._present(clean, at)
                 )
-                outcome.changed[at] = (values != original).flatten(1).any(dim=1)[own]
+                outcome.changed[at] = (new.values != original).flatten(1).any(dim=1)[own]
             return
         # Texts at neighbouring severities are often the same: each is encoded once for all of them.
-        texts = list(changed)
-        unlike, where, _ = distinct([t for values in texts for t in values])
+        texts = list(changes)
+        unlike, where, _ = distinct([t for new in texts for t in new.values])
         code = model.encode(m, unlike)
-        for k, (values, outcome) in enumerate(zip(texts, out, strict=True)):
+        for k, (new, outcome) in enumerate(zip(texts, out, strict=True)):
             index = {**others, m: where[k * len(original) + own]}
             outcome.logits[at] = model.logits({**codes, m: code}, index, self._present(clean, at))
-            outcome.changed[at] = torch.tensor([a != b for a, b in zip(values, original, strict=True)])[own]
+            outcome.changed[at] = torch.tensor([a != b for a, b in zip(new.values, original, strict=True)])[own]
+            if new.similarity is not None and new.tries is not None:
+                outcome.similarity[at], outcome.tries[at] = new.similarity[own], new.tries[own]
 
     def _present(self, clean: Clean, at: Tensor) -> dict[str, Tensor] | None:
         return {o: p[at] for o, p in clean.batch.present.items()} or None
 
-    def _rows(self, clean: Clean, m: str, p: Perturbation | None, severity: int, found: Outcomes) -> pl.DataFrame:
-        name, n = NOTHING if p is None else p.name, len(clean)
-        predicted = found.logits.argmax(dim=1)
-        scores = Capability.SCORES in clean.model.model.capabilities
-        sure = found.logits.double().softmax(dim=1).amax(dim=1)
-        return clean.rows(
-            f"{m}: {name} {severity}",
-            modality=[m] * n,
-            corruption=[name] * n,
-            family=["none" if p is None else p.family] * n,
-            severity=[severity] * n,
-            present=clean.batch.present.get(m, torch.ones(n, dtype=torch.bool)),
-            changed=found.changed,
-            predicted=predicted,
-            correct=predicted == clean.batch.targets,
-            confidence=sure if scores else pl.Series("confidence", [None] * n, dtype=pl.Float64),
-        )
-
-    def _shown(self, clean: Clean, m: str, frames: Sequence[pl.DataFrame]) -> list[Shown]:
+    def _shown(self, clean: Clean, m: str, frames: Sequence[pl.DataFrame], judge: Judge | None) -> list[Shown]:
         """The sample that the weakest change of this modality turns from right to wrong."""
         modality = clean.batch.modalities[m]
         right = clean.correct.numpy()
-        for severity in sorted(self.severities):
+        for severity in SEVERITIES:
             for frame in frames:
                 if frame["modality"][0] != m or frame["severity"][0] != severity:
                     continue
@@ -257,14 +292,14 @@ class Corruptions(Probe):
                 i = min(lost.tolist(), key=lambda j: clean.batch.ids[j])
                 p = next(p for p in self.chosen(modality) if p.name == frame["corruption"][0])
                 value = take(clean.batch.inputs[m], [i])
-                draws = self._draws(clean, m, p, digests(value))
-                new = p(value, severity, draws, modality, scale=self._scale(modality))
+                keys = self._keys(clean, m, p, digests(value))
+                (new,) = self._changed(p, value, (severity,), keys, modality, judge)
                 classes = clean.model.classes
                 return [
                     Shown(
                         sample=clean.batch.ids[i],
                         title=f"Wrong after {p.name} of the {m} at severity {severity}",
-                        panels=panels(clean.batch.take([i]), 0, {m: (f"{p.name} {severity}", new)}),
+                        panels=panels(clean.batch.take([i]), 0, {m: (f"{p.name} {severity}", new.values)}),
                         caption=f"Right before; {classes[int(frame['predicted'][i])]!r} instead of "
                         f"{classes[int(clean.predicted[i])]!r}.",
                         rank=float(severity),
@@ -273,5 +308,13 @@ class Corruptions(Probe):
         return []
 
     def conclude(self, evidence: Evidence) -> Conclusion:
-        found = CorruptionFindings(evidence, self.name)
-        return Conclusion(findings=found.findings(), charts=found.charts(), notes=found.notes(self.scale_to_size))
+        found = CorruptionFindings(evidence, self.name, self.alike)
+        said = notes(
+            found.sides,
+            evidence.about,
+            scaled=self.scale_to_size,
+            asked=self.corruptions,
+            alike=self.alike,
+            most=self.tries,
+        )
+        return Conclusion(findings=found.findings(), charts=found.charts(), notes=said)

@@ -1,19 +1,19 @@
-"""Eleven perturbations of texts: six of characters, five of words, as MM_Robustness lists them.
+"""Sixteen perturbations of texts: six of characters, five of words, and five of sentences, as MM_Robustness lists them.
 
 At severity s about 5·s % of a text's words are touched, and at least one that can be (its script's rate, and
 nlpaug's minimum). The number is rounded up or down at random, once per text, so that a severity more never touches
 fewer words; a question of six words has one word touched at severities 1 to 3, and one or two at 4 and 5. In a
 word chosen for a change of characters 30 % of them change, at least one and at most ten (nlpaug's defaults).
+Sentences are rewritten by what the user names (`sentences`); they have one severity.
 
 A text in which nothing can be touched (one word, for a swap of words; no word in the lexicon, for a synonym) comes
 back as it is; evidence says which. Words are what whitespace separates. The keyboard and the look-alikes are those
 of the Latin alphabet.
 
 Known trade-offs (accepted):
-- random insertion inserts a word of the text itself, where EDA inserts a synonym, which needs a thesaurus;
-- synonyms come from the modality's lexicon; without one the row is left out, with the reason;
-- the fidelity gate (resample until a sentence encoder finds the meaning kept) and the five sentence-level rewrites
-  need models that do not ship, and are left out.
+- synonyms come from the modality's lexicon; without one their row is left out, with the reason, and what is inserted
+  is a word of the text itself, where EDA inserts a synonym of one;
+- whether a change of words or of style keeps the meaning is checked (`fidelity`) where the user names a judge.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muroan.modality import Modality, Text
+from muroan.robustness.distribution_shift.perturbations import sentences
 from muroan.robustness.distribution_shift.perturbations.base import Draws, Perturbation
 
 RATES = (0.05, 0.10, 0.15, 0.20, 0.25)
@@ -194,18 +195,6 @@ def _inserted(words: list[str], places: Sequence[tuple[int, str]]) -> str:
     return " ".join(out)
 
 
-def _word_insertion(texts: list[str], rate: float, draws: Draws, modality: Modality, scale: float) -> list[str]:
-    """Words of the text appear a second time, somewhere else."""
-    pairs, rounding = draws.doubles("pair", _longest(texts), 2), draws.doubles("rounding")
-    out = []
-    for n, text in enumerate(texts):
-        words = text.split()
-        some: Any = pairs[n, : count(rate, len(words), rounding[n])] if words else []
-        places = [(int(place * (len(words) + 1)), str(_pick(words, which))) for place, which in some]
-        out.append(_inserted(words, places) if places else text)
-    return out
-
-
 def _punctuation(texts: list[str], rate: float, draws: Draws, modality: Modality, scale: float) -> list[str]:
     """From one to rate · words punctuation marks appear between words, the number drawn evenly."""
     pairs, howmany = draws.doubles("pair", _longest(texts), 2), draws.doubles("how many")
@@ -228,6 +217,24 @@ def _without_marks(word: str) -> tuple[str, str, str]:
     bare = word.strip(string.punctuation)
     start = word.find(bare) if bare else 0
     return word[:start], bare, word[start + len(bare) :]
+
+
+def _word_insertion(texts: list[str], rate: float, draws: Draws, modality: Modality, scale: float) -> list[str]:
+    """A synonym of some word appears somewhere else; without a known one, a word of the text a second time."""
+    known = _synonyms_of(modality.lexicon if isinstance(modality, Text) else ())
+    most = _longest(texts)
+    pairs, synonym, rounding = draws.doubles("pair", most, 2), draws.doubles("synonym", most), draws.doubles("rounding")
+    out = []
+    for n, text in enumerate(texts):
+        words = text.split()
+        others = [o for w in words if (o := known.get(_without_marks(w)[1].lower()))]
+        options = others or [(w,) for w in words]
+        places = []
+        for k in range(count(rate, len(words), rounding[n]) if words else 0):
+            place, which = pairs[n, k]
+            places.append((int(place * (len(words) + 1)), str(_pick(_pick(options, which), synonym[n, k]))))
+        out.append(_inserted(words, places) if places else text)
+    return out
 
 
 def _synonyms(texts: list[str], rate: float, draws: Draws, modality: Modality, scale: float) -> list[str]:
@@ -259,7 +266,11 @@ def _row(name: str, family: str, change: Any, source: str, **more: Any) -> Pertu
     return Perturbation(name, "text", family, change, RATES, source, **more)
 
 
-_NLPAUG, _EDA = "nlpaug by way of MM_Robustness", "EDA by way of MM_Robustness"
+def _of_words(name: str, change: Any, **more: Any) -> Perturbation:
+    return _row(name, "word", change, "EDA by way of MM_Robustness", gated=True, **more)
+
+
+_NLPAUG = "nlpaug by way of MM_Robustness"
 
 TABLE: tuple[Perturbation, ...] = (
     _row("keyboard", "character", _characters(_has(KEYBOARD), _substitute_from(KEYBOARD)), _NLPAUG),
@@ -268,9 +279,10 @@ TABLE: tuple[Perturbation, ...] = (
     _row("character_substitute", "character", _characters(_letters(1), _random_substitute), _NLPAUG),
     _row("character_swap", "character", _characters(_two_unlike, _random_swap), _NLPAUG),
     _row("character_delete", "character", _characters(_letters(2), _random_delete), _NLPAUG),
-    _row("word_synonym", "word", _synonyms, _EDA, fits=_needs_lexicon),
-    _row("word_insert", "word", _word_insertion, _EDA),
-    _row("word_swap", "word", _word_swap, _EDA),
-    _row("word_delete", "word", _word_deletion, _EDA),
-    _row("punctuation", "word", _punctuation, _EDA),
+    _of_words("word_synonym", _synonyms, fits=_needs_lexicon),
+    _of_words("word_insert", _word_insertion),
+    _of_words("word_swap", _word_swap),
+    _of_words("word_delete", _word_deletion),
+    _of_words("punctuation", _punctuation),
+    *sentences.TABLE,
 )
