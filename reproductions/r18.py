@@ -1,8 +1,8 @@
 """AnyAttack (CVPR 2025): does one pass of a decoder make a picture look like a target that training never saw?
 
 The decoder is trained on the members' pictures against one conv tower (500 steps of 64 pictures, no labels); targets
-and pictures are held-out emoji. Judged by the cosine with the target's code: on the surrogate, and on towers that training
-never saw. Controls: the same picture with noise made for another target, and random signs of equal size.
+and pictures are held-out emoji. Judged by the cosine with the target's code, on the surrogate and on towers that the
+decoder never saw. Controls: the same picture with noise made for another target, and random signs of equal size.
 """
 
 from __future__ import annotations

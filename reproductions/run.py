@@ -34,7 +34,6 @@ UNMEASURED = {
     "R20 VLAttack": "not built: its two stages are R14's and R19's ideas",
     "R22 Schlarmann & Hein": "not built: an attack on captions, which needs models that generate",
     "R23 staged ensemble attack": "not built: an attack on captions, which needs models that generate",
-    "R32 temporal audio-visual attacks": "not built: needs video models",
 }
 """Rows of the taxonomy's robustness part that no script measures, and why."""
 
