@@ -1,155 +1,190 @@
-"""Train-test modality mismatch (McKinzie et al., ICML 2023) on three views of real tumours.
+"""Train-test modality mismatch (McKinzie et al., ICML 2023) on real digits and real tumours in three views each.
 
-Breast-cancer data of scikit-learn (569 cases), split into the means, standard errors and worst values of ten
-measurements. A logistic regression a training subset of views, asked with every subset: 7 × 7 cells. Then the same
-model with modality dropout (every training case also with each proper subset of its views), held out, five splits.
-The source's own interventions (self-distillation over views, weight interpolation) are not built here.
+The whole grid: a network for each of the 7 training subsets of the views, asked with each of the 7 test subsets, three
+seeds. Then the source's self-distillation (MASD), modality dropout and masked multi-task training, each against the
+same network trained on for as long without any of them. A view that is missing is its mean over the training half (0
+after standardising): neutral values, not masks. Nothing is tuned: all settings are the defaults.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-import warnings
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
+from _tumour_views import CLASSES, VIEWS, split
+from _tumour_views import network as tumour_network
 
-from muroan.auditing.observe import observe_all
+from muroan.batch import Batch
 from muroan.data.memory import InMemory
-from muroan.dataset import Splits
-from muroan.estimate import mean, paired_difference, proportion
+from muroan.data.multiple_features import VIEWS as SIX
+from muroan.data.multiple_features import multiple_features
+from muroan.dataset import Dataset, Splits
+from muroan.estimate import Estimate, mean, paired_difference
+from muroan.losses import task_loss
 from muroan.modality import Tabular
 from muroan.model import TorchModel
-from muroan.robustness.distribution_shift.missing_modality import MissingModality
-from muroan.robustness.distribution_shift.subset_grid import Grid
+from muroan.models.digit_views import network as digit_network
+from muroan.robustness.distribution_shift.mitigations.masd import Masd
+from muroan.robustness.distribution_shift.mitigations.masked_multitask import MaskedMultitask
+from muroan.robustness.distribution_shift.mitigations.masking import MaskedTraining, left
+from muroan.robustness.distribution_shift.mitigations.modality_dropout import ModalityDropout
+from muroan.robustness.distribution_shift.modality_grid import ModalityGrid
+from muroan.robustness.distribution_shift.subset_grid import Kept
+from muroan.training import Schedule, Trainer
 
-VIEWS = ("mean", "error", "worst")
-SPLITS = 5
-SUBSETS = [s for k in (1, 2, 3) for s in combinations(VIEWS, k)]
-Arrays = dict[str, np.ndarray]
-
-
-def split(seed: int) -> tuple[Arrays, np.ndarray, Arrays, np.ndarray]:
-    """Training and test views, standardised by the training half (so that its mean, 0, is neutral), and labels."""
-    from sklearn.datasets import load_breast_cancer
-
-    x, y = load_breast_cancer(return_X_y=True)
-    order = np.random.default_rng(seed).permutation(len(y))
-    train, test = order[: len(y) // 2], order[len(y) // 2 :]
-    z = (x - x[train].mean(axis=0)) / x[train].std(axis=0)
-    views = {m: z[:, 10 * k : 10 * k + 10].astype(np.float32) for k, m in enumerate(VIEWS)}
-    return {m: v[train] for m, v in views.items()}, y[train], {m: v[test] for m, v in views.items()}, y[test]
+SEEDS = (0, 1, 2)
+SCHEDULE = Schedule(epochs=20, batch=64, rate=2e-3, decay=1e-2, patience=5)
+MASKED: tuple[type[MaskedTraining], ...] = (Masd, ModalityDropout, MaskedMultitask)
+MOST_LOST = -0.01
+"""What may be lost with all views: one point."""
 
 
-def masked(views: Arrays, kept: Sequence[str]) -> np.ndarray:
-    """All columns, those of views that are not kept neutral."""
-    return np.concatenate([v if m in kept else np.zeros_like(v) for m, v in views.items()], axis=1)
+def digits(seed: int) -> tuple[TorchModel, Dataset, Dataset]:
+    """An untrained network on the first three views, what it may be trained on, and the data audited."""
+    views = tuple(SIX)[:3]
+    splits = multiple_features(views)
+    assert splits.members is not None
+    return digit_network(views, seed=seed), splits.members, splits.audited
 
 
-def fitted(views: Arrays, labels: np.ndarray, subsets: Sequence[Sequence[str]]) -> TorchModel:
-    """A logistic regression on every training case with each of these subsets of its views."""
-    from sklearn.linear_model import LogisticRegression
-
-    x = np.concatenate([masked(views, kept) for kept in subsets])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fit = LogisticRegression(max_iter=5000).fit(x, np.tile(labels, len(subsets)))
-    weight, bias = torch.tensor(fit.coef_[0], dtype=torch.float32), float(fit.intercept_[0])
-    return TorchModel(
-        encoders={m: lambda v: v for m in VIEWS},
-        fusion=lambda codes: torch.cat([codes[m] for m in VIEWS], dim=1),
-        head=lambda z: torch.stack([torch.zeros(len(z)), z @ weight + bias], dim=1),
-        classes=("malignant", "benign"),
-    )
+def tumours(seed: int) -> tuple[TorchModel, Dataset, Dataset]:
+    """The same for the three groups of a tumour's measurements; the halves are drawn by seed."""
+    train, test = split(seed)
+    return tumour_network(seed), _data(train), _data(test)
 
 
-def observed(model: TorchModel, views: Arrays, labels: np.ndarray) -> tuple[Grid, Any]:
-    """What the probe sees of a model, and concludes."""
-    data = InMemory(
-        {m: torch.from_numpy(v) for m, v in views.items()},
-        targets=labels,
+def _data(batch: Batch) -> InMemory:
+    return InMemory(
+        dict(batch.inputs),
+        targets=batch.targets,
         modalities={m: Tabular(columns=tuple(map(str, range(10)))) for m in VIEWS},
-        classes=("malignant", "benign"),
+        classes=CLASSES,
+        ids=batch.ids,
     )
-    probe = MissingModality()
-    evidence, _ = observe_all([probe], model, Splits(data))
-    return Grid.read(evidence[probe.name]), probe.conclude(evidence[probe.name])
 
 
-def setting(train: Sequence[str], test: Sequence[str]) -> str:
-    """What of the mismatch a cell is, in the source's words."""
-    a, b = set(train), set(test)
-    if a == b:
-        return "matched"
-    if not a & b:
-        return "transferability"
-    return "missing at test" if b < a else "added at test" if a < b else "partly other"
+def trained(model: TorchModel, members: Dataset, kept: Kept, seed: int, schedule: Schedule = SCHEDULE) -> TorchModel:
+    """The model after plain training on these views alone, in place."""
+    mask = torch.tensor([m in kept for m in model.modalities])
+
+    def loss(batch: Batch) -> torch.Tensor:
+        return task_loss(model, left(model, batch, mask.expand(len(batch), -1)))
+
+    Trainer(name=f"r04 {' '.join(kept)}").fit(model.trainable(), loss, members, schedule, seed=seed)
+    return model
+
+
+def measured(bed: Callable[[int], tuple[TorchModel, Dataset, Dataset]]) -> tuple[dict[str, Any], str]:
+    """All figures of one bed, and the verdict."""
+    whole: list[ModalityGrid] = []
+    hardened: dict[str, list[ModalityGrid]] = {"plain": [], **{kind.name: [] for kind in MASKED}}
+    for seed in SEEDS:
+        _, members, audited = bed(seed)
+        models: dict[Kept, TorchModel] = {}
+
+        def make(kept: Kept, seed: int = seed, members: Dataset = members, models: Any = models) -> TorchModel:
+            models[kept] = trained(bed(seed)[0], members, kept, seed)
+            return models[kept]
+
+        grid = ModalityGrid.measure(make, audited)
+        whole.append(grid)
+        base = models[grid.names]
+        plain = MaskedMultitask()  # its settings are those of all three: as many epochs, the same rate and patience
+        longer = Schedule(epochs=plain.epochs, batch=plain.batch, rate=plain.rate, patience=plain.patience)
+        ready = {"plain": trained(copied(base, bed, seed), members, grid.names, seed + 100, longer)}
+        for kind in MASKED:
+            done = kind().apply(copied(base, bed, seed), Splits(audited, members=members), Trainer(), seed=seed)
+            assert isinstance(done.model, TorchModel)
+            ready[kind.name] = done.model
+        for name, model in ready.items():
+            hardened[name].append(ModalityGrid.measure(lambda kept, m=model: m, audited, train=[grid.names]))
+    together = ModalityGrid.together(whole)
+    names = together.names
+    pooled = {name: ModalityGrid.together(grids) for name, grids in hardened.items()}
+    said, good, bad = {}, [], []
+    for kind in MASKED:
+        gain, cost = pooled[kind.name].gain(names, pooled["plain"]), costs(pooled[kind.name], pooled["plain"])
+        by_seed = [hardened[kind.name][k].gain(names, hardened["plain"][k]) for k in range(len(SEEDS))]
+        said[kind.name] = {
+            "gain in R = min_e s_e": str(gain),
+            "gain in R by seed": [str(e) for e in by_seed],
+            "gain in R, mean over seeds": str(mean([e.value for e in by_seed])),
+            "cost with all views": str(cost),
+            "P": str(pooled[kind.name].average(names)),
+            "R": str(pooled[kind.name].least(names).estimate),
+            "worst subset": " + ".join(together.test[pooled[kind.name].least(names).at]),
+        }
+        good.append(gain.low > 0 and cost.low >= MOST_LOST)
+        bad.append(gain.high < 0 or cost.high < MOST_LOST)
+    plain_least = pooled["plain"].least(names)
+    figures = {
+        "cells": len(together.correct),
+        "missing": together.notes()[0],
+        "accuracy, trained with (rows), used with": {
+            " + ".join(a): {" + ".join(b): str(together.cell(a, b)) for b in together.test} for a in together.train
+        },
+        "settings": {
+            name: {
+                "cells": s.cells,
+                "mean": str(s.average),
+                "least": str(s.least),
+                "least at": f"{' + '.join(s.at[0])} used with {' + '.join(s.at[1])}",
+            }
+            for name, s in together.settings().items()
+        },
+        "ceilings of one view": {" + ".join(k): str(e) for k, e in together.ceilings().items()},
+        "plain, trained on": {
+            "P": str(pooled["plain"].average(names)),
+            "R": str(plain_least.estimate),
+            "worst subset": " + ".join(together.test[plain_least.at]),
+            "all views": str(pooled["plain"].cell(names, names)),
+        },
+        **said,
+    }
+    # The claim is of self-distillation or plain modality dropout; the third is shown beside them.
+    asked = [k for k, kind in enumerate(MASKED) if kind in (Masd, ModalityDropout)]
+    complete = len(together.correct) == 49
+    if complete and any(good[k] for k in asked):
+        return figures, "holds"
+    return figures, "does not hold here" if all(bad[k] for k in asked) else "undecided"
+
+
+def copied(model: TorchModel, bed: Callable[[int], tuple[TorchModel, Dataset, Dataset]], seed: int) -> TorchModel:
+    """A copy: a new network with the same weights."""
+    fresh = bed(seed)[0]
+    fresh.trainable().load_state_dict(copy.deepcopy(model.trainable().state_dict()))
+    return fresh
+
+
+def costs(better: ModalityGrid, plain: ModalityGrid) -> Estimate:
+    """Accuracy with all views, minus that of the plain one, paired."""
+    cell = (better.names, better.names)
+    return paired_difference(better.correct[cell], plain.correct[cell], better.clusters)
 
 
 def run() -> dict[str, Any]:
-    """The grid on one split, the intervention on five."""
-    train, train_y, test, test_y = split(0)
-    cells: dict[str, dict[str, str]] = {}
-    rows: dict[str, list[float]] = {}
-    for kept in SUBSETS:
-        grid, _ = observed(fitted(train, train_y, [kept]), test, test_y)
-        named = {s: grid.correct[s] for s in [grid.names, *grid.kept]}
-        cells["+".join(kept)] = {"+".join(s): str(proportion(named[s])) for s in SUBSETS}
-        for s in SUBSETS:
-            rows.setdefault(setting(kept, s), []).append(float(named[s].mean()))
-    full = [list(VIEWS)]
-    worst, least, everything, concluded = [], [], [], []
-    for seed in range(SPLITS):
-        train, train_y, test, test_y = split(seed)
-        plain, said = observed(fitted(train, train_y, full), test, test_y)
-        dropped, said_dropped = observed(fitted(train, train_y, SUBSETS), test, test_y)
-        # The worst subset of each model, against each other on the same cases.
-        at = [min([g.names, *g.kept], key=lambda s, g=g: g.correct[s].mean()) for g in (dropped, plain)]
-        worst.append(paired_difference(dropped.correct[at[0]], plain.correct[at[1]]))
-        least.append(
-            [f"{g.correct[s].mean():.4f} with {'+'.join(s)}" for g, s in zip((dropped, plain), at, strict=True)]
-        )
-        everything.append(paired_difference(dropped.full, plain.full))
-        concluded.append(
-            {
-                which: {
-                    f.metric: str(f.estimate) for f in c.findings if f.metric in ("worst_accuracy", "average_accuracy")
-                }
-                for which, c in (("dropout", said_dropped), ("plain", said))
-            }
-        )
-    gain, cost = (mean([e.value for e in found]) for found in (worst, everything))
-    raised = gain.low > 0
-    kept_full = cost.value >= -0.01
-    complete = sum(len(row) for row in cells.values()) == 49
+    """Both beds."""
+    found = {"digits": measured(digits), "tumours": measured(tumours)}
     return {
         "row": "R04",
-        "claim": "The grid of training and test subsets is complete; training with views left out raises the worst "
-        "subset's accuracy and costs at most a point with all views.",
+        "claim": "The grid of training and test subsets is complete, its three settings apart; self-distillation or "
+        "modality dropout raises the worst subset's accuracy R and costs at most a point with all views.",
         "source": "McKinzie et al., ICML 2023 (arXiv 2304.04385)",
         "measured": {
-            "cells": 49,
-            "accuracy, trained on (rows), tested on": cells,
-            "mean accuracy by setting": {
-                k: {"mean": round(float(np.mean(v)), 4), "least": round(min(v), 4), "cells": len(v)}
-                for k, v in sorted(rows.items())
-            },
-            "dropout minus plain, worst subset, mean over splits": str(gain),
-            "dropout minus plain, worst subset, by split": [str(e) for e in worst],
-            "worst subset (dropout, plain)": least,
-            "dropout minus plain, all views, mean over splits": str(cost),
-            "probe's figures by split": concluded,
-            "splits share cases": "halves of the same 569 cases, so the interval over splits is somewhat too narrow",
+            **{name: figures for name, (figures, _) in found.items()},
+            "seeds": len(SEEDS),
+            "intervals": "over samples, those of three trainings taken together; each training on its own beside them",
+            "added and transfer": "the encoder of a view that training never saw has random weights here; the source's "
+            "was pretrained",
+            "what this shows": "that the code works on small real data; nothing about large models",
         },
-        "verdict": "holds" if complete and raised and kept_full else "does not hold here",
-        "not measurable here": "self-distillation over views (MASD) and weight interpolation are not built; plain "
-        "modality dropout stands in",
+        "verdict": {name: verdict for name, (_, verdict) in found.items()},
         "command": "python reproductions/r04.py",
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))
+    print(json.dumps(run(), indent=2, ensure_ascii=False))

@@ -141,6 +141,17 @@ def test_gain_is_paired_and_refuses_other_subsets() -> None:
         better.gain(NAMES, other)
 
 
+def test_several_trainings_are_put_together_by_sample() -> None:
+    samples = data()
+    grids = [ModalityGrid.measure(lambda k, s=s: Believes(s), samples, train=[NAMES]) for s in (("a",), ("b",))]
+    both = ModalityGrid.together(grids)
+    cell = both.cell(NAMES, NAMES)
+    assert cell.value == 0.75  # a is always right, b of half
+    assert (cell.n, cell.clusters) == (600, 300)
+    with pytest.raises(AskedWrongly, match="same subsets"):
+        ModalityGrid.together([grids[0], ModalityGrid.measure(Believes, samples)])
+
+
 def test_charts_hold_every_cell() -> None:
     grid = ModalityGrid.measure(Believes, data())
     assert len(grid.matrix().values) == 7

@@ -7,7 +7,7 @@ that evaluation leaves, and three settings in which they differ from training's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal, NamedTuple
 
@@ -72,8 +72,9 @@ class Summary(NamedTuple):
 class ModalityGrid:
     """Outcomes of the same samples in every cell.
 
-    correct[train, test]: right or not [N], 1.0 or 0.0. how: what stood for a missing input (`SAYS`). clusters: [N]
-    names of what samples share, None where nothing; left_out: samples that lack an input in the data themselves.
+    correct[train, test]: right or not [N], 1.0 or 0.0; ids [N]: whose. how: what stood for a missing input (`SAYS`).
+    clusters: [N] names of what samples share, None where nothing; left_out: samples that lack an input in the data
+    themselves.
     """
 
     names: Kept
@@ -81,6 +82,7 @@ class ModalityGrid:
     test: tuple[Kept, ...]
     correct: Mapping[tuple[Kept, Kept], Floats]
     how: How
+    ids: tuple[str, ...]
     clusters: tuple[str, ...] | None = None
     left_out: int = 0
     level: float = 0.95
@@ -136,10 +138,29 @@ class ModalityGrid:
             test=columns,
             correct=correct,
             how=how,
+            ids=tuple(i for b in whole for i in b.ids),
             clusters=tuple(by) or None,
             left_out=sum(map(len, batches)) - sum(map(len, whole)),
             level=level,
             seed=seed,
+        )
+
+    @staticmethod
+    def together(grids: Sequence[ModalityGrid]) -> ModalityGrid:
+        """One grid of several trainings of one recipe, seeds say: a row a sample and training.
+
+        Rows of one sample are dependent, so samples (or their clusters) become the clusters. What the intervals then
+        cover is the samples, not the recipe's own variation: few trainings say little of that, so show each as well.
+        """
+        head = grids[0]
+        if any((g.names, g.train, g.test, g.how) != (head.names, head.train, head.test, head.how) for g in grids):
+            raise AskedWrongly("grids of the same subsets, missing in one way, are put together")
+        return replace(
+            head,
+            correct={c: np.concatenate([g.correct[c] for g in grids]) for c in head.correct},
+            ids=tuple(i for g in grids for i in g.ids),
+            clusters=tuple(c for g in grids for c in g.clusters or g.ids),
+            left_out=sum(g.left_out for g in grids),
         )
 
     def cell(self, train: Kept, test: Kept) -> Estimate:
@@ -173,7 +194,7 @@ class ModalityGrid:
 
         The least over one list of subsets is not comparable with that over another: both grids need the same.
         """
-        if self.test != base.test or self.how != base.how or len(self._any()) != len(base._any()):
+        if self.test != base.test or self.how != base.how or self.ids != base.ids:
             raise AskedWrongly("least accuracies are compared over the same subsets and samples, missing in one way")
         k = len(self.test)
         mine = [self.correct[train, s] for s in self.test]
