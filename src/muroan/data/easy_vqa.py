@@ -70,6 +70,18 @@ def question_kind(question: str) -> str:
     return "is there not" if re.search(r"\b(not|no)\b", question) else "is there"
 
 
+def what_is_asked(question: str) -> str:
+    """Equal for questions that ask the same of a picture: "what colour", "is there red", "is there not circle", ...
+
+    A picture has one shape, so whoever asks for the colour of the circle asks for that of the shape.
+    """
+    kind = question_kind(question)
+    if kind.startswith("what"):
+        return kind
+    words = set(re.findall(r"\w+", question))
+    return " ".join([kind, *(w for w in SHAPES + COLOURS if w in words)])
+
+
 @cache
 def _facts(split: str) -> dict[int, tuple[str, str]]:
     """Picture -> (shape, colour), "" where no question of the picture tells."""
