@@ -32,6 +32,8 @@ import muroan
 from muroan import registry
 from muroan.data.benchmarks import BENCHMARKS
 from muroan.report import schema
+from muroan.robustness.distribution_shift.mismatch_table import TABLE as CROSS_MODAL
+from muroan.robustness.distribution_shift.perturbations import TABLE
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "reproductions" / "results.json"
@@ -39,6 +41,15 @@ README = DOCS.parent / "README.md"
 BEGIN, END = "<!-- from here written by docs/build.py -->", "<!-- to here -->"
 WRITTEN = "<!-- Written by docs/build.py from the code. Change the code, then run `make docs`. -->\n"
 
+PERTURBATIONS = (
+    "What `robustness.corruptions` changes, and others borrow from: one table. Rows that want something take it from the "
+    "probe's setting `given`, as `given: [[frost, ./frost]]`."
+)
+COPIES = (
+    "Published benchmarks that are read from your own copy, as `NAME:FOLDER?split=...`. `size=` sets the side that "
+    "pictures are scaled to, `answers=FILE` the labels in the order of your model's scores, `partial=true` takes a copy "
+    "that lacks something."
+)
 GROUPS: dict[str, list[str]] = {
     "Auditing": ["audit", "AuditRun", "Gate"],
     "Hardening": ["harden", "Mitigation", "Mitigated"],
@@ -336,15 +347,14 @@ def methods() -> str:
         if cls.removes:
             facts += [f"- should remove: {', '.join(f'`{f}`' for f in cls.removes)}"]
         lines += [f"### `{name}`", "", f"**{cls.does}**", "", doc(cls), "", *facts, "", *settings(cls), ""]
-    lines += [
-        "## Benchmarks",
-        "",
-        "Published benchmarks that are read from your own copy, as `NAME:FOLDER?split=...`. ",
+    lines += ["## Perturbations", "", PERTURBATIONS, ""]
+    rows: list[list[object]] = [
+        [f"`{p.name}`", p.kind, p.family, "; ".join(map(str, p.levels)), p.source, p.wants or ""] for p in TABLE
     ]
-    lines[-1] += (
-        "`size=` sets the side that pictures are scaled to, `answers=FILE` the labels in the order of your model's"
-    )
-    lines[-1] += " scores, `partial=true` takes a copy that lacks something."
+    lines += [*table(["name", "of", "imitates", "constants at severity 1, 2, ...", "source", "wants"], rows), ""]
+    lines += ["Inputs that do not belong together, of `robustness.mismatch`:", ""]
+    lines += [*table(["name", "one input is"], [[f"`{p.name}`", p.says] for p in CROSS_MODAL]), ""]
+    lines += ["## Benchmarks", "", COPIES]
     held: list[list[object]] = [
         [f"`{b.name}`", b.says, b.source, b.home, b.layout, ", ".join(f"{s} ({n or '?'})" for s, n in b.counts.items())]
         for _, b in sorted(BENCHMARKS.items())

@@ -197,7 +197,7 @@ def list_(
     what: Annotated[
         str,
         typer.Argument(
-            help="probes, attacks, explainers, mitigations, organisms, models, datasets or benchmarks; all if left out."
+            help="probes, attacks, explainers, mitigations, organisms, perturbations, models, datasets or benchmarks."
         ),
     ] = "all",
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,

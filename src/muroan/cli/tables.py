@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from muroan.auditing.trial import TrialCost
     from muroan.data.benchmarks import Benchmark
     from muroan.hardening import Outcome
+    from muroan.robustness.distribution_shift.perturbations import Perturbation
     from muroan.selftest import SelfTest
 
 VERDICT_STYLES = {"better": "green", "worse": "bold red", "undecided": "dim"}
@@ -33,19 +34,28 @@ def listing(what: str) -> dict[str, list[dict[str, Any]]]:
     from muroan import references, registry
     from muroan.data.benchmarks import BENCHMARKS
     from muroan.errors import unknown
+    from muroan.robustness.distribution_shift.perturbations import TABLE
 
-    kinds = (*registry.KINDS, "models", "datasets", "benchmarks")
+    kinds = (*registry.KINDS, "perturbations", "models", "datasets", "benchmarks")
     if what not in (*kinds, "all"):
         raise unknown("list", what, (*kinds, "all"))
     out: dict[str, list[dict[str, Any]]] = {}
     for kind in kinds if what == "all" else (what,):
         if kind in registry.KINDS:
             out[kind] = [_described(name, method) for name, method in registry.methods(kind).items()]
+        elif kind == "perturbations":
+            out[kind] = [_perturbation(p) for p in TABLE]
         elif kind == "benchmarks":
             out[kind] = [_benchmark(b) for _, b in sorted(BENCHMARKS.items())]
         else:
             out[kind] = [{"name": n, "where": w} for n, w in sorted(references.known(kind).items())]
     return out
+
+
+def _perturbation(p: Perturbation) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": p.name, "kind": p.kind, "family": p.family, "source": p.source}
+    entry |= {"levels": list(p.levels), "wants": p.wants or "", "gated": p.gated}
+    return entry | {"question": f"{p.family} ({p.source})", "needs": [p.kind, *([p.wants] if p.wants else [])]}
 
 
 def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
@@ -84,9 +94,14 @@ def listing_tables(found: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
                 table.add_row(_cell(e["name"]), _cell(e["where"]))
         else:
             table.add_column(
-                {"organisms": "planted fault", "mitigations": "does", "benchmarks": "asks"}.get(kind, "answers")
+                {
+                    "organisms": "planted fault",
+                    "mitigations": "does",
+                    "benchmarks": "asks",
+                    "perturbations": "imitates",
+                }.get(kind, "answers")
             )
-            table.add_column({"organisms": "in", "benchmarks": "splits"}.get(kind, "needs"))
+            table.add_column({"organisms": "in", "benchmarks": "splits", "perturbations": "of"}.get(kind, "needs"))
             for e in entries:
                 table.add_row(_cell(e["name"]), _cell(e["question"]), _cell(", ".join(e["needs"])))
         yield table
