@@ -42,13 +42,13 @@ BEGIN, END = "<!-- from here written by docs/build.py -->", "<!-- to here -->"
 WRITTEN = "<!-- Written by docs/build.py from the code. Change the code, then run `make docs`. -->\n"
 
 PERTURBATIONS = (
-    "What `robustness.corruptions` changes, and others borrow from: one table. Rows that want something take it from the "
-    "probe's setting `given`, as `given: [[frost, ./frost]]`."
+    "What `robustness.corruptions` changes, and others borrow from: one table. Rows that want something take it from "
+    "the probe's setting `given`, as `given: [[frost, ./frost]]`."
 )
 COPIES = (
     "Published benchmarks that are read from your own copy, as `NAME:FOLDER?split=...`. `size=` sets the side that "
-    "pictures are scaled to, `answers=FILE` the labels in the order of your model's scores, `partial=true` takes a copy "
-    "that lacks something."
+    "pictures are scaled to, `answers=FILE` the labels in the order of your model's scores, `partial=true` takes a "
+    "copy that lacks something."
 )
 GROUPS: dict[str, list[str]] = {
     "Auditing": ["audit", "AuditRun", "Gate"],
