@@ -36,8 +36,6 @@ from muroan.training import Schedule, Trainer
 
 PIECES = 4
 """Regions along each axis of what has no words or columns."""
-MOST = 512
-"""Words or columns that can be masked one by one."""
 
 Direction = Callable[[Tensor], Tensor]
 """What is changed [N, ..., D] -> a direction of the same shape, of any length."""
@@ -74,7 +72,7 @@ def of_length(direction: Tensor, start: Tensor, mask: Tensor, radius: float) -> 
 def masked(batch: Batch, modality: str, share: float) -> Batch:
     """Each word, column or region of one input erased with this probability; a text keeps a word at least."""
     value, kind = batch.inputs[modality], batch.modalities[modality]
-    boxes = kind.parts(value, MOST if kind.kind in POINTWISE else PIECES)
+    boxes = kind.parts(value, max(1, int(kind.grid(value).max())) if kind.kind in POINTWISE else PIECES)
     there = boxes[..., kind.axes :].prod(dim=-1) > 0
     gone = (torch.rand(there.shape) < share) & there
     everything = (gone == there).all(dim=1)
