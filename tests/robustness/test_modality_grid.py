@@ -143,7 +143,8 @@ def test_gain_is_paired_and_refuses_other_subsets() -> None:
 
 def test_several_trainings_are_put_together_by_sample() -> None:
     samples = data()
-    grids = [ModalityGrid.measure(lambda k, s=s: Believes(s), samples, train=[NAMES]) for s in (("a",), ("b",))]
+    models = [Believes(("a",)), Believes(("b",))]
+    grids = [ModalityGrid.measure({NAMES: model}.__getitem__, samples, train=[NAMES]) for model in models]
     both = ModalityGrid.together(grids)
     cell = both.cell(NAMES, NAMES)
     assert cell.value == 0.75  # a is always right, b of half
