@@ -194,6 +194,8 @@ def test_only_too_much_light_misleads() -> None:
     scan = batch.inputs["scan"]
     found = {}
     for p in of_kind("image"):
+        if p.wants is not None:
+            continue
         draws = Draws(sample_keys(batch.ids, 0, p.name))
         found[p.name] = turned(model, batch, scan=p(scan, 3, draws, batch.modalities["scan"], scale=32 / 224))
     assert found.pop("brightness") > 0.5

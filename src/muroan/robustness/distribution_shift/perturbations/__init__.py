@@ -4,18 +4,13 @@ A new perturbation is a function and a row in its kind's file. What was drawn fo
 own (`Draws`), never on the batch that it came in.
 """
 
-from muroan.robustness.distribution_shift.perturbations import audio, image, series, tabular, text
+from muroan.robustness.distribution_shift.perturbations import audio, image, series, tabular, text, tools
 from muroan.robustness.distribution_shift.perturbations.base import SEVERITIES, Draws, Perturbation
 
 TABLE: tuple[Perturbation, ...] = image.TABLE + text.TABLE + audio.TABLE + series.TABLE + tabular.TABLE
 
-LEFT_OUT: dict[str, str] = {
-    "snow": "its flakes have a size in pixels that does not scale",
-    "frost": "needs six textures that do not ship",
-    "stylize": "needs paintings and style-transfer weights that do not ship",
-    "sentence": "the five sentence-level rewrites need language models that do not ship",
-}
-"""Perturbations of the source that are not here, and why."""
+LEFT_OUT: dict[str, str] = {p.name: tools.missing(p.wants) for p in TABLE if p.wants is not None}
+"""Perturbations that want what does not ship, and what that is; they are left out until the user names it."""
 
 
 def of_kind(kind: str) -> tuple[Perturbation, ...]:

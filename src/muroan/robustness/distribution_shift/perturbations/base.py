@@ -6,6 +6,7 @@ and returns new values of the same shape and range; it looks at no other sample 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,9 +19,20 @@ from torch import Tensor
 
 from muroan.errors import NotApplicable
 from muroan.modality import Modality, Value
-from muroan.randomness import Words, key, normal, uniform
+from muroan.randomness import Words, key, uniform
 
 SEVERITIES = (1, 2, 3, 4, 5)
+NUMBERS_AT_ONCE = 2**16
+_LARGEST = 1 - 2.0**-24
+
+
+def _as_they_are(draws: Tensor) -> Tensor:
+    return draws
+
+
+def _normal(draws: Tensor) -> Tensor:
+    """Standard normal draws of uniform ones, in single precision, several times faster than in double."""
+    return torch.erfinv(draws.mul_(2).sub_(1).float().clamp_(-_LARGEST, _LARGEST)).mul_(math.sqrt(2))
 
 
 class Draws:
@@ -32,7 +44,7 @@ class Draws:
 
     def __init__(self, keys: Words) -> None:
         self._keys = keys
-        self._kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._kept: dict[tuple[str, str, tuple[int, ...]], Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -40,21 +52,26 @@ class Draws:
     def _stream(self, purpose: str) -> Words:
         return self._keys ^ np.uint64(key(purpose))
 
-    def uniform(self, purpose: str, *shape: int) -> Tensor:
-        """Uniform in [0, 1], float [N, *shape]; row i depends on the i-th key and the purpose."""
-        found = self._kept.get((purpose, shape))
+    def _drawn(self, purpose: str, shape: tuple[int, ...], made: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `made` makes of uniform draws (double, its own to write into), float [N, *shape], kept."""
+        found = self._kept.get((made.__name__, purpose, shape))
         if found is None:
-            found = torch.from_numpy(uniform(self._stream(purpose), *shape).astype(np.float32))
-            self._kept[purpose, shape] = found
+            stream = self._stream(purpose)
+            found = torch.empty(len(stream), *shape)
+            step = max(1, NUMBERS_AT_ONCE // max(1, math.prod(shape)))
+            for start in range(0, len(stream), step):
+                part = slice(start, start + step)
+                found[part] = made(torch.from_numpy(uniform(stream[part], *shape)))
+            self._kept[made.__name__, purpose, shape] = found
         return found
 
+    def uniform(self, purpose: str, *shape: int) -> Tensor:
+        """Uniform in [0, 1], float [N, *shape]; row i depends on the i-th key and the purpose."""
+        return self._drawn(purpose, shape, _as_they_are)
+
     def normal(self, purpose: str, *shape: int) -> Tensor:
-        """Standard normal, float [N, *shape]."""
-        found = self._kept.get((purpose, shape))
-        if found is None:
-            found = torch.from_numpy(normal(self._stream(purpose), *shape).astype(np.float32))
-            self._kept[purpose, shape] = found
-        return found
+        """Standard normal, float [N, *shape], up to 5.4 either way."""
+        return self._drawn(purpose, shape, _normal)
 
     def doubles(self, purpose: str, *shape: int) -> NDArray[np.float64]:
         """Uniform in (0, 1) as an array, for code that works in Python numbers; 1 does not occur."""

@@ -17,6 +17,7 @@ from typing import Any
 from muroan.errors import AskedWrongly, unknown
 from muroan.registry import open_function
 from muroan.robustness.distribution_shift.perturbations import fidelity, sentences
+from muroan.robustness.distribution_shift.perturbations.textures import open_textures
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ TOOLS: dict[str, Tool] = {
     **{style: Tool(sentences.REWRITER, sentences.open_rewriter) for style in sentences.STYLES},
     sentences.BACK_TRANSLATION: Tool(sentences.TRANSLATORS, sentences.open_translators),
     fidelity.MEANING: Tool(fidelity.JUDGES, fidelity.open_judge),
+    "frost": Tool("a folder of pictures of frost", open_textures),
     "stylize": Tool(
         "a function (pictures [N, C, H, W] in [0, 1], seeds [N]) -> pictures in the style of others "
         "(python:package.module:name)",
