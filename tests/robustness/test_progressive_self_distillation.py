@@ -18,6 +18,7 @@ from muroan.errors import AskedWrongly
 from muroan.losses import info_nce, pair_codes
 from muroan.mitigation import state
 from muroan.robustness.distribution_shift.mitigations import progressive_self_distillation as psd
+from muroan.robustness.distribution_shift.mitigations.fine_tuning import missed
 from muroan.robustness.distribution_shift.mitigations.progressive_self_distillation import (
     MovingMean,
     ProgressiveSelfDistillation,
@@ -55,6 +56,14 @@ def test_known_targets_either_way_round():
     assert float(distilled(first, second, 4.0, 0.0, taught, swapped=False)) == pytest.approx(float(plain), abs=1e-6)
     assert float(distilled(first, second, 4.0, 0.0, taught, swapped=True)) == pytest.approx(float(swapped), abs=1e-6)
     assert float(plain) != pytest.approx(float(swapped), abs=1e-3)
+
+
+def test_pairs_that_do_not_find_each_other_are_missed():
+    e = torch.eye(4)
+    assert missed(e, e).item() == 0
+    # Rows 2 and 3 changed places: half are missed, both ways. A code like another's is found one way alone.
+    assert missed(e, e[[0, 1, 3, 2]]).item() == 0.5
+    assert missed(e, torch.stack([e[0], e[0], e[2], e[3]])).item() == pytest.approx(0.25)
 
 
 def test_hard_rows_come_first_and_soft_ones_after():

@@ -63,6 +63,23 @@ def fine_tuning_loss(model: Model, classes: Sequence[str]) -> Loss:
     return lambda batch: task_loss(model, batch)
 
 
+def validation_loss(model: Model, classes: Sequence[str]) -> Loss:
+    """What stops fine-tuning: its loss; of pairs the share of a batch that is not found."""
+    if of_pairs(model, classes):
+        return lambda batch: missed(*pair_codes(model, batch))
+    return fine_tuning_loss(model, classes)
+
+
+def missed(first: Tensor, second: Tensor) -> Tensor:
+    """Share of unit vectors [N, D] that do not find their partner among the N, mean of both ways. 0: all do.
+
+    Known trade-off: it is coarser than InfoNCE, which however rises as soon as a model is too sure of itself, long
+    before it finds fewer pairs; training stopped by it would give towers that have hardly learnt.
+    """
+    found, partner = first.detach() @ second.detach().T, torch.arange(len(first))
+    return torch.stack([(found.argmax(dim=way) != partner).double().mean() for way in (0, 1)]).mean()
+
+
 @torch.no_grad()
 def right(model: Model, data: Dataset) -> Tensor:
     """Which of the samples that can be read the model gets right, bool [N]."""

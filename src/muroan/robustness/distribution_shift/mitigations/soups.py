@@ -15,7 +15,13 @@ from muroan.mitigation import Mitigated, Mitigation, load_state, members, state
 from muroan.model import Capability, Model
 from muroan.randomness import key, sample_keys, uniform
 from muroan.registry import register
-from muroan.robustness.distribution_shift.mitigations.fine_tuning import Bench, Parts, erased, fine_tuning_loss
+from muroan.robustness.distribution_shift.mitigations.fine_tuning import (
+    Bench,
+    Parts,
+    erased,
+    fine_tuning_loss,
+    validation_loss,
+)
 from muroan.robustness.distribution_shift.mitigations.weight_space import State, average
 from muroan.training import Loss, Schedule, Trainer
 
@@ -64,7 +70,8 @@ class Soup(Mitigation):
     of a soup are estimated anew on the members.
 
     Nothing is promised of the model as it was given but that it is fine-tuned: what soups are for is to be better than
-    the best of their ingredients, and that no audit of two models shows.
+    the best of their ingredients, and that no audit of two models shows. A mean also lies nearer to the start than what
+    it is the mean of, which alone helps where fine-tuning costs robustness (reproductions/r11.py; WiSE-FT does that).
     """
 
     place: ClassVar[str] = "robustness/distribution_shift"
@@ -108,15 +115,14 @@ class Soup(Mitigation):
                 f"{self.name}: there are too few members to hold some out that tell what a soup is worth"
             )
         bench, before = Bench(model, parts), state(model.trainable())
+        judge = validation_loss(model, parts.train.schema.classes)
         states, notes = [], []
         for k, recipe in enumerate(self.recipes(seed)):
             load_state(model.trainable(), before)
             schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=recipe.rate, decay=recipe.decay)
             loss = _augmented(model, parts, recipe.erased)
             own = trainer.named(f"soup-{k}")  # of one name for both soups: what one has trained the other takes
-            done = own.fit(
-                model.trainable(), loss, parts.train, schedule, seed=recipe.seed, validation=_plain(model, parts)
-            )
+            done = own.fit(model.trainable(), loss, parts.train, schedule, seed=recipe.seed, validation=judge)
             states.append(state(model.trainable()))
             notes.append(f"run {k + 1} (rate {recipe.rate:.2g}, erased {recipe.erased:.2f}): {done.note}")
         scores = [bench.judged(s, blended=False) for s in states]
@@ -137,12 +143,8 @@ class Soup(Mitigation):
         return model
 
 
-def _plain(model: Model, parts: Parts) -> Loss:
-    return fine_tuning_loss(model, parts.train.schema.classes)
-
-
 def _augmented(model: Model, parts: Parts, share: float) -> Loss:
-    loss = _plain(model, parts)
+    loss = fine_tuning_loss(model, parts.train.schema.classes)
     return lambda batch: loss(erased(batch, share, model.modalities))
 
 
