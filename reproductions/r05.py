@@ -246,8 +246,8 @@ def run() -> dict[str, Any]:
             "seeds": len(SEEDS),
             "intervals": "over samples, those of three trainings taken together; differences by seed beside them",
             "missing": "masked: no token attends to what is missing, and it is not read",
-            "image missing": "a caption leaves two or three digits, so 0.4 is the most there is without the picture, and "
-            "plain training is near it: there is nothing to raise",
+            "image missing": "a caption leaves two or three digits, so 0.4 is the most there is without the picture, "
+            "and plain training is near it: there is nothing to raise",
             "beds": "three views: real; scans and captions: semi-synthetic, real pictures and made text",
         },
         "verdict": {
