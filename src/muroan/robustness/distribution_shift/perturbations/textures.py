@@ -48,7 +48,7 @@ class Textures:
         height, width = size
         k = (which * len(self.pictures)).long().clamp_max(len(self.pictures) - 1)
         out = torch.empty(len(k), 3, height, width)
-        for j in k.unique().tolist():
+        for j in sorted(set(k.tolist())):
             mine = torch.nonzero(k == j).flatten()
             texture = self.drawn(j, height, width, scale)
             places = [extent - side for extent, side in zip(texture.shape[1:], size, strict=True)]
