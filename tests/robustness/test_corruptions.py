@@ -429,7 +429,7 @@ def test_a_lost_sample_is_shown_before_and_after() -> None:
 
 
 def test_the_default_fits_easy_vqa() -> None:
-    """70 conditions of pictures and 55 of questions on real data, 20 samples, one row for each."""
+    """75 conditions of pictures and 55 of questions on real data, 20 samples, one row for each."""
     data = easy_vqa().audited
     red = TorchModel(
         encoders={
@@ -443,8 +443,8 @@ def test_the_default_fits_easy_vqa() -> None:
     evidence, bad = observe_all([Corruptions(limit=20)], red, Splits(data))
     rows = evidence[Corruptions.name].rows
     assert not bad
-    assert len(rows) == 20 * (1 + 14 * 5 + 1 + 11 * 5)
-    assert rows["condition"].n_unique() == 127
+    assert len(rows) == 20 * (1 + 15 * 5 + 1 + 11 * 5)
+    assert rows["condition"].n_unique() == 132
 
 
 def test_contents_tell_values_apart() -> None:

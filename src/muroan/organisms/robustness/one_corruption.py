@@ -1,4 +1,4 @@
-"""A model that stands every corruption but one."""
+"""A model that stands every corruption but too much light."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ReadsBrightness(Clinician):
 
 @register
 class OneCorruption(Organism):
-    """Noise, blur, compression and loss of contrast leave the mean of a scan where it was."""
+    """Noise, blur, compression and loss of contrast leave the mean of a scan where it was; snow brightens it too."""
 
     name: ClassVar[str] = "robustness.one-corruption"
     place: ClassVar[str] = "robustness/distribution_shift"
