@@ -2,10 +2,10 @@
 
 Beds, nothing tuned: the shipped models of easy-VQA (picture and question), of digits in six views, and of a
 smartwatch's two series (exercises of three people it has never seen; and new recordings of people it has, so that a
-stale value can be one of the same person), and towers for emoji and captions trained on three seeds (retrieval among 25 distractors).
-Donors come from the reference; three seeds draw them. Controls: the null change, donors of the same class, and a model
-of the digits that is made deaf to conflict (one confidence for all answers, that at which it is right), which must
-break the limit.
+stale value can be one of the same person), and towers for emoji and captions trained on three seeds (retrieval among
+25 distractors). Donors come from the reference; three seeds draw them. Controls: the null change, donors of the same
+class, and a model of the digits that is made deaf to conflict (one confidence for all answers, that at which it is
+right), which must break the limit.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Mismatch(Probe):
 
     The null change, a value that is encoded anew and goes the donor's way, is the control of all.
 
-    Cost: 8 fusions for each sample and input, one encoding of each value beside those of the clean pass and the pool,
+    Cost: 12 fusions for each sample and input, one encoding of each value beside those of the clean pass and the pool,
     and of sounds and series 10 more.
 
     Known trade-offs (accepted): donors are shared, which intervals do not see; the reference has other clusters, and
