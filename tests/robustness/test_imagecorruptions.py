@@ -81,7 +81,9 @@ def both(
     found = []
     for i, picture in enumerate(some):
         fed(i)
-        found.append(corrupt(picture, severity, NAMES.get(name, name)))
+        # These two draw from generators of their own.
+        seed = {"seed": i} if name in ("glass_blur", "impulse_noise") else {}
+        found.append(corrupt(picture, severity, NAMES.get(name, name), **seed))
     return ours, tensor(np.stack(found))
 
 
@@ -212,7 +214,7 @@ def test_snow_of_the_same_flakes_agrees(some: np.ndarray, theirs: Any, monkeypat
         ("shot_noise", 0.03, 0.03),
         ("impulse_noise", 0.05, 0.03),
         # Pixels are moved at once instead of swapped one after another, where most come to lie near and some afar.
-        ("glass_blur", 0.16, 0.12),
+        ("glass_blur", 0.16, 0.15),
     ],
 )
 def test_moments_agree(name: str, of_change: float, of_variance: float, some: np.ndarray, theirs: Any) -> None:
