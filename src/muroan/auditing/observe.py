@@ -38,30 +38,27 @@ def each_or_halves(
     bad: list[Quarantined] = []
     streak: list[str] = []
 
-    def attempt(index: list[int]) -> None:
+    # A loop and no functions that call each other: those would be a cycle that keeps what was done, pictures and all,
+    # until the next full collection of garbage.
+    left = [list(range(n))] if n else []
+    while left:
+        index = left.pop()
         if len(streak) >= GIVE_UP and len(set(streak[-GIVE_UP:])) == 1 and not done:
             reason = f"not tried after {GIVE_UP} samples failed alike: {streak[-1]}"
             bad.extend(Quarantined(ids[i], stage, reason) for i in index)
-            return
+            continue
         try:
             done.append((index, work(index)))
         except FATAL:
             raise
         except Exception as error:
-            fail(index, error)
-
-    def fail(index: list[int], error: Exception) -> None:
-        if len(index) > 1:
-            half = len(index) // 2
-            attempt(index[:half])
-            attempt(index[half:])
-            return
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        streak.append(reason)
-        bad.append(Quarantined(ids[index[0]], stage, reason))
-
-    if n:
-        attempt(list(range(n)))
+            if len(index) > 1:
+                half = len(index) // 2
+                left += [index[half:], index[:half]]
+                continue
+            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            streak.append(reason)
+            bad.append(Quarantined(ids[index[0]], stage, reason))
     return done, bad
 
 
