@@ -113,7 +113,7 @@ def _found(difference: Estimate) -> str:
 
 def findings_of_the_source(evidence: Evidence) -> dict[str, tuple[str, str]]:
     """Each with the accuracy that it costs more (positive: as the source says), paired, and what that decides."""
-    sides, one = read(evidence.of())
+    sides, one = read(evidence)
     by = clusters(one)
     image, text = sides
 
@@ -149,7 +149,7 @@ def gated(model: Model, data: Dataset, limit: int) -> dict[str, Any]:
     for name, tries in (("gate", 100), ("no gate", 1)):
         probe = Corruptions(limit=limit, corruptions=WORDS, given=judge(), tries=tries)
         evidence, found, _ = observed(probe, model, data)
-        (side,), one = read(evidence.of())
+        (side,), one = read(evidence)
         kept[name] = side.overall
         rows = evidence.of().filter(pl.col("tries").is_not_null())
         out[name] = {
@@ -178,7 +178,7 @@ def gated(model: Model, data: Dataset, limit: int) -> dict[str, Any]:
 def bed(model: Model, data: Dataset, limit: int) -> dict[str, Any]:
     """Everything of one bed."""
     evidence, named, quarantined = observed(Corruptions(limit=limit, given=textures()), model, data)
-    sides, one = read(evidence.of())
+    sides, one = read(evidence)
     both = [s.modality for s in sides]
     drops = {(m, c): f.estimate for (metric, m, c), f in named.items() if metric == "drop"}
     return {

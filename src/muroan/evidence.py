@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -24,27 +24,73 @@ class About:
     level: float = 0.95
 
 
-@dataclass(frozen=True)
 class Evidence:
-    """rows: one per sample and condition, sorted by split, sample and condition, with these columns beside the
-    probe's own: sample, split, condition, cluster (null if none), target and clean_predicted (class indices),
-    clean_confidence, clean_correct, and one column `group.<name>` per group ("" where unknown).
+    """What a probe observed: one row per sample and condition, sorted by split, sample and condition, with these
+    columns beside the probe's own: sample, split, condition, cluster (null if none), target and clean_predicted (class
+    indices), clean_confidence, clean_correct, and one column `group.<name>` per group ("" where unknown).
 
-    others: evidence of the probes that this one joins, by name, where the audit has it.
+    others: evidence of the probes that this one joins, by name, where the audit has it. samples: what is known about
+    each sample, where `rows` do not say it themselves; it is then joined to what is asked for, a condition at a time,
+    so that an audit of many conditions needs the memory of one.
     """
 
-    rows: pl.DataFrame
-    about: About
-    others: Mapping[str, Evidence] = field(default_factory=dict)
+    def __init__(
+        self,
+        rows: pl.DataFrame,
+        about: About,
+        others: Mapping[str, Evidence] | None = None,
+        *,
+        samples: pl.DataFrame | None = None,
+    ) -> None:
+        self.about, self.others = about, dict(others or {})
+        self._rows, self._samples = rows, samples
+        self._joined: pl.DataFrame | None = rows if samples is None else None
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """All rows; kept until `forget`."""
+        if self._joined is None:
+            self._joined = self._with_facts(self._rows)
+        return self._joined
+
+    def forget(self) -> None:
+        """Let go what `rows` keeps; it is made again where it is asked for."""
+        self._joined = self._rows if self._samples is None else None
+
+    def joining(self, others: Mapping[str, Evidence]) -> Evidence:
+        """The same, with the evidence of other probes."""
+        return Evidence(self._rows, self.about, others, samples=self._samples)
 
     def of(self, split: str = AUDITED, condition: str | None = None) -> pl.DataFrame:
         """The rows of a split, and of a condition if one is named."""
-        rows = self.rows.filter(pl.col("split") == split)
-        return rows if condition is None else rows.filter(pl.col("condition") == condition)
+        if condition is None:
+            return self.rows.filter(pl.col("split") == split)
+        if self._joined is not None:
+            return self._joined.filter((pl.col("split") == split) & (pl.col("condition") == condition))
+        found = self._with_facts(self._rows.filter(pl.col("condition") == condition))
+        return found.filter(pl.col("split") == split)
 
     def conditions(self, split: str = AUDITED) -> list[str]:
         """The conditions seen, in order of name."""
-        return sorted(self.of(split)["condition"].unique().to_list())
+        if self._samples is None:
+            return sorted(self.of(split)["condition"].unique().to_list())
+        here = self._samples.filter(pl.col("split") == split).select(pl.col("sample").cast(self._rows.schema["sample"]))
+        seen = self._rows.select("sample", "condition").join(here, on="sample", how="semi")
+        return sorted(seen["condition"].unique().cast(pl.String).to_list())
+
+    def counts(self) -> dict[str, int]:
+        """Samples by split."""
+        if self._samples is None:
+            rows = self.rows.select("sample", "split").unique()
+        else:
+            own = self._rows.select(pl.col("sample").unique().cast(pl.String))
+            rows = own.join(self._samples.select("sample", "split"), on="sample", how="left")
+        counted = rows.group_by("split").len()
+        return dict(sorted(zip(counted["split"], counted["len"], strict=True)))
+
+    def _with_facts(self, rows: pl.DataFrame) -> pl.DataFrame:
+        assert self._samples is not None
+        return join(rows.with_columns(pl.col("sample", "condition", "split").cast(pl.String)), self._samples)
 
 
 def clusters(rows: pl.DataFrame) -> list[str] | None:

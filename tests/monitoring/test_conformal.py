@@ -15,6 +15,7 @@ from muroan import Splits
 from muroan.auditing.observe import observe_all
 from muroan.checks.alarms import alarms, findings
 from muroan.data.memory import InMemory
+from muroan.evidence import Evidence
 from muroan.finding import BarChart, Conclusion, Finding, LineChart, TableChart, Verdict
 from muroan.monitoring.reliability.conformal import Conformal
 from muroan.monitoring.reliability.conformal_findings import recipes, units
@@ -234,7 +235,7 @@ def test_classes_without_a_threshold_of_their_own_are_named_not_counted_as_cover
 
 def test_no_usable_reference_is_not_applicable():
     found = evidence(model(), world(8, n=50, reference=50))
-    alone = replace(found, rows=found.rows.filter(pl.col("split") == "audited"))
+    alone = Evidence(found.rows.filter(pl.col("split") == "audited"), found.about)
     (finding,) = PROBE.conclude(alone).findings
     assert finding.verdict is Verdict.NOT_APPLICABLE
     assert finding.reason == "the reference has no sample that could be scored"

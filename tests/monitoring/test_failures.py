@@ -161,7 +161,7 @@ def test_what_is_scored_has_no_say_in_what_is_found() -> None:
         pl.when(scored).then(pl.col("target")).otherwise(pl.col("clean_predicted")).alias("clean_predicted"),
         pl.when(scored).then(True).otherwise(pl.col("correct")).alias("correct"),
     )
-    before, after = PROBE.conclude(evidence), PROBE.conclude(replace(evidence, rows=right))
+    before, after = PROBE.conclude(evidence), PROBE.conclude(Evidence(right, evidence.about, evidence.others))
     first, second = one(before.findings, "slice_excess"), one(after.findings, "slice_excess")
     assert first.note == second.note
     assert second.controls["all errors"].value == 0.0

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
 from muroan import __version__, registry
 from muroan.auditing import result as doc
 from muroan.auditing.gate import Gate
@@ -116,10 +114,10 @@ def _concluded(
         why = f"no sample could be observed: {reasons[0][0]}" if reasons else "no sample was left to observe"
         return doc.ProbeResult(**base, status="not completed", reason=why)
     found = evidence[probe.name]
-    counts = found.rows.group_by("split").agg(pl.col("sample").n_unique())
-    base["samples"] = dict(sorted(zip(counts["split"], counts["sample"], strict=True)))
+    base["samples"] = found.counts()
     try:
         conclusion = probe.conclude(found)
+        found.forget()
     except NotApplicable as error:
         return doc.ProbeResult(**base, status="not applicable", reason=str(error))
     except Exception as error:  # one probe's mistake must not cost the others their conclusions

@@ -13,7 +13,7 @@ from muroan.batch import Batch
 from muroan.clean import Clean
 from muroan.dataset import Dataset, Quarantined, Splits
 from muroan.errors import AskedWrongly, CannotComplete, NotApplicable
-from muroan.evidence import About, Evidence, join
+from muroan.evidence import About, Evidence
 from muroan.meter import Meter, Metered
 from muroan.model import Model
 from muroan.probe import Observation, Probe, Shown
@@ -253,12 +253,10 @@ def gather(
     if not samples:
         return {}
     facts = pl.concat(samples, how="diagonal_relaxed").unique("sample", maintain_order=True).drop("condition")
+    facts = facts.with_columns(pl.col("sample", "split").cast(pl.String))
     plain = {
-        name: Evidence(join(pl.concat(rows, how="diagonal_relaxed"), facts), known)
+        name: Evidence(pl.concat(rows, how="diagonal_relaxed"), known, samples=facts)
         for name, rows in frames.items()
         if rows
     }
-    return {
-        name: Evidence(e.rows, known, {o: plain[o] for o in joins.get(name, ()) if o in plain})
-        for name, e in plain.items()
-    }
+    return {name: e.joining({o: plain[o] for o in joins.get(name, ()) if o in plain}) for name, e in plain.items()}

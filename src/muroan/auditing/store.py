@@ -180,9 +180,14 @@ class Run:
         )
 
     def frames(self, probe: str, shards: list[str]) -> list[pl.DataFrame]:
-        """The rows of a probe's shards, those without rows left out."""
-        found = [pl.read_parquet(self._evidence(probe, s, "parquet")) for s in shards if self.done(probe, s)]
-        return [f for f in found if f.width]
+        """The rows of a probe's shards, those without rows left out; what names rows as numbers (Categorical)."""
+        found = []
+        for shard in shards:
+            if self.done(probe, shard):
+                rows = pl.read_parquet(self._evidence(probe, shard, "parquet"))
+                if rows.width:
+                    found.append(rows.with_columns(pl.col("sample", "condition", "split").cast(pl.Categorical)))
+        return found
 
     def records(self, probe: str, shards: list[str]) -> list[dict[str, Any]]:
         """Cost, quarantine and exhibits of a probe's shards."""

@@ -24,7 +24,7 @@ class CorruptionFindings:
     def __init__(self, evidence: Evidence, probe: str, alike: float) -> None:
         self.probe, self.alike = probe, alike
         self.level, self.seed = evidence.about.level, evidence.about.seed
-        self.sides, one = read(evidence.of())
+        self.sides, one = read(evidence)
         self.by = clusters(one)
         self.clean: Floats = one["clean_correct"].cast(pl.Float64).to_numpy()
 

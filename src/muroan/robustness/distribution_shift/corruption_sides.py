@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from muroan.evidence import AUDITED, Evidence
 from muroan.robustness.distribution_shift.perturbations import TABLE
 
 Floats = NDArray[np.float64]
@@ -89,27 +90,31 @@ def average(columns: Sequence[Floats]) -> Floats:
     return np.asarray(np.mean(columns, axis=0))
 
 
-def read(rows: pl.DataFrame) -> tuple[list[Side], pl.DataFrame]:
+def read(evidence: Evidence) -> tuple[list[Side], pl.DataFrame]:
     """The sides with at least one perturbation and one sample, and one row per sample."""
-    one = rows.unique("sample", keep="first", maintain_order=True).sort("sample")
     known = {p.name: k for k, p in enumerate(TABLE)}
-    # Only what is looked at, sorted once: a frame holds every sample under every condition.
-    needed = rows.sort("sample").select(
-        pl.col("modality", "corruption", "family").cast(pl.String),
-        *("severity", "present", "changed", "correct", "similarity", "tries"),
-        same=pl.col("predicted") == pl.col("clean_predicted"),
-    )
+    one = pl.DataFrame()
+    conditions: dict[str, dict[tuple[str, int], pl.DataFrame]] = {}
+    # A condition at a time, and of it only what is looked at: all of them at once would grow with their number.
+    for condition in evidence.conditions():
+        rows = evidence.of(AUDITED, condition).sort("sample")
+        one = rows if one.is_empty() else one
+        first = rows.row(0, named=True)
+        conditions.setdefault(str(first["modality"]), {})[str(first["corruption"]), int(first["severity"])] = (
+            rows.select(
+                pl.col("family").cast(pl.Categorical),
+                *("present", "changed", "correct", "similarity", "tries"),
+                same=pl.col("predicted") == pl.col("clean_predicted"),
+            )
+        )
     sides = []
-    for (modality,), of in needed.group_by("modality", maintain_order=True):
-        frames = {
-            (str(c), int(s)): frame for (c, s), frame in of.group_by("corruption", "severity", maintain_order=True)
-        }
+    for modality, frames in conditions.items():
         null = next(frame for (_, s), frame in frames.items() if s == NULL)
         names = sorted({c for c, s in frames if s != NULL}, key=lambda c: (known.get(c, len(known)), c))
         if names and null["present"].any():
             sides.append(
                 Side(
-                    modality=str(modality),
+                    modality=modality,
                     has=null["present"].cast(pl.Float64).to_numpy(),
                     null=null["correct"].cast(pl.Float64).to_numpy(),
                     of={c: _outcome({s: f for (d, s), f in frames.items() if d == c}) for c in names},
