@@ -54,5 +54,7 @@ reproductions: $(VENV)/.dev $(VENV)/.emoji $(VENV)/.meaning
 train: $(VENV)/.core $(VENV)/.emoji
 	$(BIN)/python -m muroan.models.easy_vqa.train
 	$(BIN)/python -m muroan.models.emoji_towers.train
+	$(BIN)/python -m muroan.models.digit_views.train
+	$(BIN)/python -m muroan.models.watch.train
 clean:
 	rm -rf $(VENV) demo-run build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

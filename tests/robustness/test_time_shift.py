@@ -13,7 +13,8 @@ from muroan.budget import Budget
 from muroan.meter import Metered
 from muroan.modality import Series, Value
 from muroan.model import BlackBox
-from muroan.robustness.adversarial.attacks.time_shift import TimeShift, shifted
+from muroan.robustness.adversarial.attacks.time_shift import TimeShift
+from muroan.robustness.distribution_shift.perturbations.signal import shifted
 
 LENGTH = 20
 

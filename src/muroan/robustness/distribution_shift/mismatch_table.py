@@ -19,6 +19,7 @@ from muroan.batch import Batch
 from muroan.meter import Codes
 from muroan.modality import Value, take
 from muroan.randomness import Words, uniform
+from muroan.robustness.distribution_shift.perturbations.signal import shifted
 
 MATCHED = "matched"
 """The null change: the sample's own value goes the donor's way."""
@@ -109,8 +110,7 @@ def of_the_same_stream(batch: Batch, pool: Pool, stream: Sequence[str]) -> Tenso
 
 def delayed(x: Tensor, share: float) -> Tensor:
     """`share` of the length late; until it comes its first value is held."""
-    late = max(1, round(share * x.shape[1]))
-    return x[:, (torch.arange(x.shape[1]) - late).clamp(min=0)]
+    return shifted(x, max(1, round(share * x.shape[1])))
 
 
 def frozen(x: Tensor, share: float) -> Tensor:

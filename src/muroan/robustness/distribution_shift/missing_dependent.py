@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muroan.estimate import Estimate, mean, proportion
-from muroan.finding import Chart, Finding, Line, LineChart
-from muroan.robustness.distribution_shift.subset_grid import MOST_CLASSES, RATES, Grid
+from muroan.estimate import Estimate, proportion
+from muroan.finding import Chart, Finding, LineChart
+from muroan.robustness.distribution_shift.subset_grid import MOST_CLASSES, Grid
 from muroan.robustness.distribution_shift.totals import totals, worst
 
 Floats = NDArray[np.float64]
@@ -145,22 +145,10 @@ class DependentFindings:
                 title=f"Accuracy by class if the {m} goes missing in that class alone",
                 x_label=f"share of the class's samples without the {m}",
                 y_label="accuracy in the class",
-                lines=[self._line(c, curve, self.classes[c]) for c in lowest],
+                lines=[self.grid.line(c, curve, self.classes[c]) for c in lowest],
                 y_range=(0, 1),
             )
         ]
-
-    def _line(self, label: str, curve: Floats, rows: NDArray[np.bool_]) -> Line:
-        by = None if self.grid.by is None else np.asarray(self.grid.by)[rows].tolist()
-        found = [mean(np.clip(at, 0, 1), by, level=self.level, bounds=(0, 1)) for at in curve[rows].T]
-        return Line(
-            label=label,
-            x=list(RATES),
-            y=[e.value for e in found],
-            low=[e.low for e in found],
-            high=[e.high for e in found],
-            n=[int(rows.sum())] * len(RATES),
-        )
 
     def notes(self) -> list[str]:
         """What was asked of classes and groups, and what was not."""

@@ -251,24 +251,11 @@ class MissingFindings:
             for name, (estimate, high, low) in self.gaps().items()
         ]
 
-    def _line(self, label: str, curve: Floats, rows: Any = None) -> Line:
-        keep = np.ones(len(curve), dtype=bool) if rows is None else rows
-        by = None if self.grid.by is None else np.asarray(self.grid.by)[keep]
-        found = [mean(np.clip(at, 0, 1), by, level=self.level, bounds=(0, 1)) for at in curve[keep].T]
-        return Line(
-            label=label,
-            x=list(RATES),
-            y=[e.value for e in found],
-            low=[e.low for e in found],
-            high=[e.high for e in found],
-            n=[int(keep.sum())] * len(RATES),
-        )
-
     def charts(self) -> list[Chart]:
         grid = self.grid
         joint = grid.joint_curve()
-        lines = [self._line(f"{m} missing", grid.curve(m)) for m in grid.names]
-        lines += [] if joint is None else [self._line("every input missing", joint)]
+        lines = [self.grid.line(f"{m} missing", grid.curve(m)) for m in grid.names]
+        lines += [] if joint is None else [self.grid.line("every input missing", joint)]
         lines.append(Line(label=GUESS, x=[0.0, 1.0], y=[self.guessing.value] * 2, control=True))
         bars = [Bar(label="everything", estimate=self.full, of=grid.mode)]
         for mode, table in self._tables():
@@ -293,7 +280,7 @@ class MissingFindings:
                     title=f"Accuracy by {name} if the {self.worst_input} goes missing in that group",
                     x_label=f"share of the group's samples without the {self.worst_input}",
                     y_label="accuracy in the group",
-                    lines=[self._line(v, curve, of == v) for v in grid.about.groups[name] if (of == v).any()],
+                    lines=[self.grid.line(v, curve, of == v) for v in grid.about.groups[name] if (of == v).any()],
                     y_range=(0, 1),
                 )
             )

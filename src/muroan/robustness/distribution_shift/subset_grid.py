@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from muroan.estimate import mean
 from muroan.evidence import About, Evidence, clusters
+from muroan.finding import Line
 
 Floats = NDArray[np.float64]
 Kept = tuple[str, ...]
@@ -141,6 +143,21 @@ class Grid:
         """Each sample's chance to be right at every rate of `RATES` at which one modality is missing: [N, rates]."""
         eta = np.asarray(RATES)
         return np.asarray(self.full[:, None] * (1 - eta) + self.correct[self.without(modality)][:, None] * eta)
+
+    def line(self, label: str, curve: Floats, rows: NDArray[np.bool_] | None = None) -> Line:
+        """A curve [N, rates] with intervals, over the samples `rows` or over all."""
+        keep = np.ones(len(curve), dtype=bool) if rows is None else rows
+        by = None if self.by is None else np.asarray(self.by)[keep].tolist()
+        level = self.about.level
+        found = [mean(np.clip(at, 0, 1), by, level=level, bounds=(0, 1)) for at in curve[keep].T]
+        return Line(
+            label=label,
+            x=list(RATES),
+            y=[e.value for e in found],
+            low=[e.low for e in found],
+            high=[e.high for e in found],
+            n=[int(keep.sum())] * len(RATES),
+        )
 
     def joint_curve(self) -> Floats | None:
         """The same if every modality is missing at that rate, independently; None unless all subsets are known.

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
 from muroan.budget import Budgets
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
+from muroan.robustness.distribution_shift.perturbations.signal import shifted
 
 KINDS = ("audio", "series")
 """Kinds of input that have a time."""
@@ -71,9 +71,3 @@ class TimeShift(Attack):
                     logits = logits.index_copy(0, at[turned], found[turned])
                     done = done.index_fill(0, at[turned], True)
         return Attacked(batch.with_inputs(**inputs) if bool(done.any()) else batch, done, logits)
-
-
-def shifted(x: Tensor, offset: int) -> Tensor:
-    """Streams [N, T, ...] later by `offset` steps, earlier if negative; an end left open holds its last value."""
-    steps = torch.arange(x.shape[1]) - offset
-    return x.index_select(1, steps.clamp(0, x.shape[1] - 1))

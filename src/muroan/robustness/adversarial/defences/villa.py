@@ -175,7 +175,7 @@ def pass_of(model: Model, batch: Batch, modality: str) -> tuple[Passed, Tensor, 
     else:
         code = model.encode(modality, batch.inputs[modality])
         if not isinstance(code, Tensor):
-            raise AskedWrongly(f"villa perturbs codes that are one tensor; those of {modality!r} are several")
+            raise AskedWrongly(f"only a code that is one tensor can be perturbed; that of {modality!r} is several")
         start, mask = code, torch.ones(1, *[1] * (code.ndim - 1))
     state = torch.get_rng_state()
     present: Mapping[str, Tensor] | None = dict(batch.present) or None

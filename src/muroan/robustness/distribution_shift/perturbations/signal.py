@@ -49,6 +49,12 @@ def outage(x: Tensor, level: float, draws: Draws, modality: Modality, scale: flo
     return modality.erase(x, (at >= start[:, None]) & (at < start[:, None] + length))  # type: ignore[no-any-return]
 
 
+def shifted(x: Tensor, offset: int) -> Tensor:
+    """Streams [N, T, ...] later by `offset` steps, earlier if negative; an end left open holds its last value."""
+    steps = torch.arange(x.shape[1]) - offset
+    return x.index_select(1, steps.clamp(0, x.shape[1] - 1))
+
+
 def clock_skew(x: Tensor, level: float, draws: Draws, modality: Modality, scale: float) -> Tensor:
     """The clock runs faster or slower by a share `level`: a sound or series is resampled, its length kept.
 
