@@ -14,7 +14,7 @@ from muroan.batch import Schema
 from muroan.dataset import Dataset, Splits
 from muroan.errors import AskedWrongly
 from muroan.model import Capability, Model
-from muroan.training import Trainer
+from muroan.training import Schedule, Trainer
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,21 @@ class Mitigation(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retraining(Mitigation):
+class Fitting(Mitigation):
+    """A mitigation that trains. epochs, batch, rate: how long, how many samples a step, how fast (`Schedule`)."""
+
+    epochs: int = 10
+    batch: int = 128
+    rate: float = 1e-3
+
+    def schedule(self, patience: int | None = None) -> Schedule:
+        """How long and how fast; patience: epochs without a lower validation loss, the usual ones if None."""
+        given = {} if patience is None else {"patience": patience}
+        return Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining(Fitting):
     """A mitigation that changes a model's weights and nothing else."""
 
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.TRAIN})

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,3 +175,32 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 def test_outcomes_that_do_not_fit_are_refused(bad: object) -> None:
     with pytest.raises(AskedWrongly):
         bad()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("shift", "slope", "intercept", "r", "greedy", "uniform"),
+    [
+        ("ImageNetV2", 0.746420, -0.268857, 0.932630, 0.2385, 0.2749),
+        ("ImageNetR", 0.654296, -0.430458, 0.233538, 1.5030, 4.8729),
+        ("ImageNetSketch", 0.961922, -1.544955, 0.533994, 1.4811, 3.0140),
+        ("ObjectNet", 0.419291, -0.869612, 0.221259, 1.3825, 3.1285),
+        ("ImageNetA", 0.651096, -2.003504, 0.154409, 2.1300, 4.2374),
+    ],
+)
+def test_the_line_of_71_published_models(
+    shift: str, slope: float, intercept: float, r: float, greedy: float, uniform: float
+) -> None:
+    """On a copy of github.com/mlfoundations/model-soups (MIT), whose *_results.jsonl are not ours to ship."""
+    copy = os.environ.get("MUROAN_MODEL_SOUPS")
+    if copy is None:
+        pytest.skip("MUROAN_MODEL_SOUPS names no copy of mlfoundations/model-soups")
+
+    def read(name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (Path(copy) / f"{name}_results.jsonl").read_text().splitlines()]
+
+    models = [m for m in read("individual_model") if m["model_name"] != "model_0"]
+    found = line([m["ImageNet"] for m in models], [m[shift] for m in models])
+    assert (found.n, round(found.slope, 6), round(found.intercept, 6), round(found.r, 6)) == (71, slope, intercept, r)
+    for name, points in (("greedy_soup", greedy), ("uniform_soup", uniform)):
+        (soup,) = read(name)
+        assert round(100 * float(found.excess(soup["ImageNet"], soup[shift])), 4) == points

@@ -20,7 +20,7 @@ from muroan.model import Capability, Model
 from muroan.registry import register
 from muroan.robustness.adversarial.attacks.pgd import PGD
 from muroan.robustness.adversarial.attacks.word_substitution import WordSubstitution
-from muroan.training import Loss, Schedule, Trainer
+from muroan.training import Loss, Trainer
 
 
 def budgets(schema: Schema, model: Model, radii: tuple[tuple[str, float], ...], words: int) -> dict[str, Budget]:
@@ -54,8 +54,6 @@ class AdversarialTraining(Retraining):
     steps: int = 4
     clean: float = 0.3
     epochs: int = 6
-    batch: int = 128
-    rate: float = 1e-3
 
     def applies(self, model: Model, schema: Schema) -> str | None:
         if not budgets(schema, model, self.radii, self.words):
@@ -66,7 +64,7 @@ class AdversarialTraining(Retraining):
         fit_on = members(data, self.name)
         allowed = budgets(fit_on.schema, model, self.radii, self.words)
         loss = self.loss(model, allowed, seed)
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
+        schedule = self.schedule()
         done = trainer.named(self.name).fit(model.trainable(), loss, fit_on, schedule, seed=seed)
         return (done.note,)
 

@@ -18,7 +18,7 @@ from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Model
 from muroan.registry import register
 from muroan.robustness.adversarial.defences.single_source import vectors
-from muroan.training import Schedule, Trainer
+from muroan.training import Trainer
 
 
 def mean_cosine(codes: Sequence[Tensor]) -> Tensor:
@@ -61,6 +61,6 @@ class Dissimilarity(Retraining):
             task = functional.cross_entropy(model.decide(model.fuse(codes)), batch.targets)
             return task + self.weight * mean_cosine(list(codes.values()))
 
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, patience=self.epochs)
+        schedule = self.schedule(self.epochs)
         done = trainer.named(self.name).fit(model.trainable(), loss, fit_on, schedule, seed=seed)
         return (done.note,)

@@ -18,7 +18,7 @@ from muroan.model import Capability, Model
 from muroan.randomness import key
 from muroan.registry import register
 from muroan.robustness.adversarial.defences.single_source import vectors
-from muroan.training import Schedule, Trainer
+from muroan.training import Trainer
 
 
 def info_nce(a: Tensor, b: Tensor, targets: Tensor, temperature: float) -> Tensor:
@@ -113,7 +113,7 @@ class MultimodalContrastive(Retraining):
             widths = [c.shape[1] for c in vectors(model, first, model.modalities).values()]
             predictors = Predictors(widths, self.hidden)
         modules = nn.ModuleDict({"model": model.trainable(), "predictors": predictors})
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, patience=self.epochs)
+        schedule = self.schedule(self.epochs)
         done = trainer.named(self.name).fit(
             modules,
             lambda batch: self.loss(model, predictors, batch),

@@ -19,7 +19,7 @@ from muroan.meter import Metered
 from muroan.mitigation import Retraining, members
 from muroan.model import Model
 from muroan.robustness.adversarial.attacks.removal import Boxes, Removal
-from muroan.training import Loss, Schedule, Trainer
+from muroan.training import Loss, Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,6 @@ class RemovalTraining(Retraining):
 
     clean: float = 0.3
     epochs: int = 6
-    batch: int = 128
-    rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if not 0 <= self.clean < 1:
@@ -45,7 +43,7 @@ class RemovalTraining(Retraining):
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
         fit_on = members(data, self.name)
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
+        schedule = self.schedule()
         done = trainer.named(self.name).fit(model.trainable(), self.loss(model), fit_on, schedule, seed=seed)
         return (done.note,)
 

@@ -28,7 +28,7 @@ from muroan.model import Capability, Model
 from muroan.models.two_encoder import ZeroShot
 from muroan.robustness.adversarial.attacks.ascent import Best, Inputs, Room, Seen, ascend
 from muroan.robustness.adversarial.attacks.pgd import Steps
-from muroan.training import Loss, Schedule, Trainer
+from muroan.training import Loss, Trainer
 
 SCALE = 100.0
 """What cosines are multiplied by where a model does not say (CLIP's own, trained to its bound)."""
@@ -175,9 +175,6 @@ class RobustEncoder(Retraining):
     radius: float = 0.0
     steps: int = 5
     clean: float = 0.0
-    epochs: int = 10
-    batch: int = 128
-    rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.radius < 0 or self.clean < 0:
@@ -211,7 +208,7 @@ class RobustEncoder(Retraining):
         mine = {id(p) for p in tower.parameters}
         # Of the other encoder nothing may change, running means of its layers included.
         own = nn.ModuleDict({n: part for n, part in modules.items() if any(id(p) in mine for p in part.parameters())})
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
+        schedule = self.schedule()
         budget = Budget(radius=self.radius or RADII[fit_on.schema.modalities[modality].kind])
         # An untouched encoder looks harder to move than it is to a short attack: what stops training looks longer.
         judge = self.loss(tower, budget, STRICTER * self.steps)

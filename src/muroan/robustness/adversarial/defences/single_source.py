@@ -24,7 +24,7 @@ from muroan.model import Capability, Model
 from muroan.registry import register
 from muroan.robustness.adversarial.attacks.ascent import direction
 from muroan.robustness.adversarial.defences.adversarial_training import attacked, budgets
-from muroan.training import Loss, Schedule, Trainer
+from muroan.training import Loss, Trainer
 
 SHARE = 0.25
 """Radius of kinds without a usual one, in standard deviations of the training data over all values of the input."""
@@ -139,7 +139,7 @@ class SingleSourceTraining(Retraining):
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
         fit_on = members(data, self.name)
         allowed = allowed_of(fit_on, model, self.radii, self.words)
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, patience=self.epochs)
+        schedule = self.schedule(self.epochs)
         done = trainer.named(self.name).fit(
             model.trainable(), self.loss(model, allowed, seed), fit_on, schedule, seed=seed
         )

@@ -25,7 +25,7 @@ from muroan.losses import task_loss
 from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Code, Embedded, Model
 from muroan.registry import register
-from muroan.training import Loss, Schedule, Trainer
+from muroan.training import Loss, Trainer
 
 Passed = Callable[[Tensor], Tensor]
 """A perturbation [N, ...] -> logits [N, K]."""
@@ -55,8 +55,6 @@ class VILLA(Retraining):
     radius: float = 0.0
     weight: float = 1.5
     epochs: int = 6
-    batch: int = 128
-    rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.inner < 1 or self.step < 0 or self.radius < 0 or self.weight < 0:
@@ -75,7 +73,7 @@ class VILLA(Retraining):
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
         fit_on = members(data, self.name)
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
+        schedule = self.schedule()
         modules = model.trainable()
         among = self._perturbed(model, fit_on.schema)
         loss = self.loss(model, list(modules.parameters()), among)

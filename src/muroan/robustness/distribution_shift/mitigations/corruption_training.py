@@ -21,7 +21,7 @@ from muroan.randomness import key, sample_keys, uniform
 from muroan.registry import register
 from muroan.robustness.distribution_shift.perturbations import SEVERITIES, TABLE, Draws, Perturbation, of_kind
 from muroan.robustness.distribution_shift.perturbations.image import REFERENCE_SIZE
-from muroan.training import Loss, Schedule, Trainer
+from muroan.training import Loss, Trainer
 
 
 @register
@@ -57,9 +57,6 @@ class CorruptionTraining(Retraining):
     modalities: tuple[str, ...] = ()
     share: float = 0.7
     scale_to_size: bool = True
-    epochs: int = 10
-    batch: int = 128
-    rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -98,7 +95,7 @@ class CorruptionTraining(Retraining):
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
         fit_on = members(data, self.name)
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
+        schedule = self.schedule()
         rows = self._rows(model, fit_on.schema)
         done = trainer.named(self.name).fit(
             model.trainable(), self.loss(model, rows, seed), fit_on, schedule, seed=seed

@@ -34,7 +34,7 @@ from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Model
 from muroan.randomness import choose, key
 from muroan.registry import register
-from muroan.training import Schedule, Trainer
+from muroan.training import Trainer
 
 SEEN = 512
 """Training samples that the size of the learnt change is measured on."""
@@ -189,7 +189,7 @@ class LeMDA(Retraining):
             nn.ModuleDict({"model": model.trainable(), "augmenter": augmenter}),
             lambda batch: self.loss(model, augmenter, batch),
             fit_on,
-            Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, patience=self.epochs),
+            self.schedule(self.epochs),
             seed=seed,
             validation=lambda batch: task_loss(model, batch),
         )

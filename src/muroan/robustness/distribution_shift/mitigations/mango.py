@@ -32,7 +32,7 @@ from muroan.registry import register
 from muroan.robustness.adversarial.attacks.removal import POINTWISE
 from muroan.robustness.adversarial.defences.villa import norm, pass_of
 from muroan.robustness.distribution_shift.mitigations.lemda import reversed_gradient
-from muroan.training import Schedule, Trainer
+from muroan.training import Trainer
 
 PIECES = 4
 """Regions along each axis of what has no words or columns."""
@@ -110,9 +110,6 @@ class MANGO(Retraining):
     weight: float = 1.0
     noise: int = 16
     hidden: int = 32
-    epochs: int = 10
-    batch: int = 128
-    rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.radius < 0 or not 0 <= self.share < 1 or self.weight < 0 or min(self.noise, self.hidden) < 1:
@@ -137,7 +134,7 @@ class MANGO(Retraining):
             nn.ModuleDict({"model": model.trainable(), "generators": nn.ModuleList(generators.values())}),
             lambda batch: self.loss(model, generators, batch),
             fit_on,
-            Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, patience=self.epochs),
+            self.schedule(self.epochs),
             seed=seed,
             validation=lambda batch: task_loss(model, batch),
         )

@@ -19,7 +19,7 @@ from muroan.mitigation import Retraining, members
 from muroan.modality import where
 from muroan.model import Capability, Model
 from muroan.robustness.distribution_shift.subset_grid import Kept, subsets
-from muroan.training import Loss, Schedule, Trainer
+from muroan.training import Loss, Trainer
 
 MASKED = "a missing input was said to be absent, which the model handles itself"
 NEUTRAL = "a missing input was the neutral value of its kind, so that is what the model now knows as missing"
@@ -65,7 +65,7 @@ class MaskedTraining(Retraining):
 
     def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
         fit_on = members(data, self.name)
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, patience=self.patience)
+        schedule = self.schedule(self.patience)
         done = trainer.named(self.name).fit(
             model.trainable(),
             self.loss(model, fit_on),

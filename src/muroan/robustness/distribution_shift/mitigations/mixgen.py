@@ -26,7 +26,7 @@ from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Model
 from muroan.randomness import choose
 from muroan.registry import register
-from muroan.training import Schedule, Trainer
+from muroan.training import Trainer
 
 SCALE = 100.0
 """What cosines are multiplied by where a model does not say (CLIP's own, trained to its bound)."""
@@ -77,10 +77,6 @@ class PairTraining(Retraining):
     place: ClassVar[str] = "robustness/distribution_shift"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ALIGNED, Capability.TRAIN})
 
-    epochs: int = 10
-    batch: int = 128
-    rate: float = 1e-3
-
     def applies(self, model: Model, schema: Schema) -> str | None:
         if sides(model, schema) is None:
             return f"it mixes pairs of a picture and a text; {model.name} has {', '.join(model.modalities)}"
@@ -104,7 +100,7 @@ class PairTraining(Retraining):
             pairs = whole(batch)
             return alignment(model, pairs) if len(pairs) else _nothing(model)
 
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, patience=self.epochs)
+        schedule = self.schedule(self.epochs)
         done = trainer.named(self.name).fit(model.trainable(), loss, fit_on, schedule, seed=seed, validation=plain)
         return done.note, *notes
 

@@ -23,7 +23,7 @@ from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Model
 from muroan.registry import register
 from muroan.robustness.distribution_shift.mitigations.fine_tuning import missed, of_pairs, scale_of
-from muroan.training import Schedule, Trainer
+from muroan.training import Trainer
 
 Falls = Literal["cosine", "linear"]
 Teacher = Literal["now", "mean"]
@@ -143,9 +143,6 @@ class ProgressiveSelfDistillation(Retraining):
     swapped: bool = True
     teacher: Teacher = "now"
     decay: float = 0.99
-    epochs: int = 10
-    batch: int = 128
-    rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if not 0 <= self.last <= 1 or not 0 <= self.hold < 1 or not 0 <= self.decay < 1:
@@ -170,7 +167,7 @@ class ProgressiveSelfDistillation(Retraining):
             modules,
             lambda batch: self.loss(model, batch, progress.done, mean),
             members(data, self.name),
-            Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, patience=self.epochs),
+            self.schedule(self.epochs),
             seed=seed,
             parameters=moving,
             validation=lambda batch: missed(*pair_codes(model, batch)),

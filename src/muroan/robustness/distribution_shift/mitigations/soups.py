@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
-from muroan.mitigation import Mitigated, Mitigation, load_state, members, state
+from muroan.mitigation import Fitting, Mitigated, load_state, members, state
 from muroan.model import Capability, Model
 from muroan.randomness import key, sample_keys, uniform
 from muroan.registry import register
@@ -23,7 +23,7 @@ from muroan.robustness.distribution_shift.mitigations.fine_tuning import (
     validation_loss,
 )
 from muroan.robustness.distribution_shift.mitigations.weight_space import State, average
-from muroan.training import Loss, Schedule, Trainer
+from muroan.training import Loss, Trainer
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Soup(Mitigation):
+class Soup(Fitting):
     """Settings of both. runs: fine-tunings of the given model, the first with the plain recipe; the others draw a rate
     between rate / spread and rate · spread, a weight decay up to `decay` and a share of points erased from inputs up to
     `erased` (augmentation of any kind of input), and all see the samples in another order. select: share of the members
@@ -84,8 +84,6 @@ class Soup(Mitigation):
     erased: float = 0.2
     select: float = 0.2
     epochs: int = 8
-    batch: int = 128
-    rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.runs < 1 or self.spread < 1 or self.decay < 0 or not 0 <= self.erased < 1 or not 0 < self.select < 1:
@@ -119,7 +117,7 @@ class Soup(Mitigation):
         states, notes = [], []
         for k, recipe in enumerate(self.recipes(seed)):
             load_state(model.trainable(), before)
-            schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=recipe.rate, decay=recipe.decay)
+            schedule = replace(self.schedule(), rate=recipe.rate, decay=recipe.decay)
             loss = _augmented(model, parts, recipe.erased)
             own = trainer.named(f"soup-{k}")  # of one name for both soups: what one has trained the other takes
             done = own.fit(model.trainable(), loss, parts.train, schedule, seed=recipe.seed, validation=judge)

@@ -11,7 +11,7 @@ from torch import Tensor
 from muroan.batch import Schema
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
-from muroan.mitigation import Mitigated, Mitigation, load_state, members, state
+from muroan.mitigation import Fitting, Mitigated, load_state, members, state
 from muroan.model import Capability, Model
 from muroan.registry import open_model, register
 from muroan.robustness.distribution_shift.mitigations.fine_tuning import (
@@ -28,7 +28,7 @@ from muroan.robustness.distribution_shift.mitigations.weight_space import (
     interpolate,
     normed,
 )
-from muroan.training import Schedule, Trainer
+from muroan.training import Trainer
 
 GRID = tuple(k / 10 for k in range(11))
 """The values of alpha on the curve."""
@@ -44,7 +44,7 @@ def chosen(curve: Mapping[float, float], margin: float) -> float:
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class WiseFT(Mitigation):
+class WiseFT(Fitting):
     """theta = (1 − alpha) · start + alpha · end, heads included, start and end being of one initialisation.
 
     Which end is what: by default the given model is the start and is fine-tuned on the members. `end` names the model
@@ -75,9 +75,6 @@ class WiseFT(Mitigation):
     end: str = ""
     select: float = 0.2
     fisher: int = 0
-    epochs: int = 10
-    batch: int = 128
-    rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.alpha is not None and not 0 <= self.alpha <= 1:
@@ -121,7 +118,7 @@ class WiseFT(Mitigation):
             named = state(other.trainable())
             alike([given, named])
             return (named, given, (f"start: {ref}",)) if self.start else (given, named, (f"end: {ref}",))
-        schedule = Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
+        schedule = self.schedule()
         loss = fine_tuning_loss(model, parts.train.schema.classes)
         judge = validation_loss(model, parts.train.schema.classes)
         own = trainer.named(self.name)
