@@ -75,7 +75,7 @@ def _same(one: World, other: World) -> None:
 
 def _seen(model: Model, batch: Batch) -> Iterator[torch.Tensor]:
     """What a model shows of itself: scores with all inputs, without each of them, halfway to the ends of its range or
-    with its words read backwards, and gradients."""
+    with its words read backwards or a mark behind them, and gradients."""
     yield model.predict(batch.inputs)
     for m in model.modalities:
         value, kind = batch.inputs[m], batch.modalities[m]
@@ -86,6 +86,7 @@ def _seen(model: Model, batch: Batch) -> Iterator[torch.Tensor]:
                     yield model.predict({**batch.inputs, m: (value + end) / 2})
         else:  # words that no text of the data has
             yield model.predict({**batch.inputs, m: [" ".join(w[::-1] for w in t.split()) for t in value]})
+            yield model.predict({**batch.inputs, m: [f"{t} ." for t in value]})
     if Capability.GRADIENTS in model.capabilities:
         inputs = {m: v.clone().requires_grad_() if isinstance(v, torch.Tensor) else v for m, v in batch.inputs.items()}
         scores = model.predict(inputs)
