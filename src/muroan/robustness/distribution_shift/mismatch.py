@@ -48,7 +48,7 @@ class Outcome:
 @register
 @dataclass(frozen=True, kw_only=True)
 class Mismatch(Probe):
-    """One input at a time is taken from elsewhere, all inputs staying real: `mismatch_table` says how.
+    """One input at a time is taken from elsewhere, so that it no longer belongs to the others, though each stays real.
 
     Swapped: another sample's value, of any class, another class, the same class, or the same stream (a sample
     of any class that shares the groups `stream`, all groups if none are named). Donors are `donors` samples of the
