@@ -15,6 +15,6 @@ def test_bayes_rule_raises_no_alarm(name):
     if heard.inapplicable:  # what needs an aligned model, or a surrogate, has beds of its own
         pytest.skip(heard.inapplicable)
     if name == "robustness.consistency" and not heard.judged:
-        pytest.skip("no two samples of the clinic ask the same; its reworded twin is in tests/robustness/test_consistency.py")
+        pytest.skip("no two samples of the clinic ask the same: its twin is in tests/robustness/test_consistency.py")
     assert heard.judged
     assert (heard.alarms, heard.inapplicable, heard.failed) == ((), "", "")

@@ -18,6 +18,11 @@ from muroan.robustness.distribution_shift.totals import Totals, figure, totals, 
 Cell = str | float | int | None
 
 
+def said(name: str) -> str:
+    """A perturbation's name in a sentence; settings and evidence keep the one in code."""
+    return name.replace("_", " ")
+
+
 class CorruptionFindings:
     """What the evidence of the corruptions probe says."""
 
@@ -73,12 +78,12 @@ class CorruptionFindings:
                 for m in ("mmi", "worst_corruption")
             ]
         named = [s.modality for s in self.sides]
-        every = " or the ".join(named)
+        every = " or the ".join(named) if len(named) < 3 else f"inputs, one of {len(named)} at a time"
         nulls = {f"null change of the {s.modality}": self._null(s)["null change"] for s in self.sides}
         out = [
             self._found(
                 "mmi",
-                f"Share of accuracy lost when the {every} is perturbed",
+                f"Share of accuracy lost under perturbations of the {every}",
                 self._mean_drop(self.sides, [s.overall for s in self.sides], "bootstrap of the relative drop"),
                 controls=nulls,
                 note="The mean over modalities, of each over its perturbations, of each of these over its severities.",
@@ -93,7 +98,7 @@ class CorruptionFindings:
                 out.append(
                     self._found(
                         "mmi",
-                        f"Share of accuracy lost when the {side.modality} is perturbed",
+                        f"Share of accuracy lost under perturbations of the {side.modality}",
                         self._mean_drop([side], [side.overall], method),
                         controls=self._null(side),
                         **of,
@@ -115,11 +120,12 @@ class CorruptionFindings:
                 sums, lambda t: relative_drop(t, before, after), bounds=(-np.inf, 1), level=self.level, seed=self.seed
             )
         except ValueError:
-            return self._found("worst_corruption", f"Share of accuracy lost when the {what} is perturbed", None, **more)
+            title = f"Share of accuracy lost under the worst perturbation of the {what}"
+            return self._found("worst_corruption", title, None, **more)
         k, name, _ = columns[at]
         return self._found(
             "worst_corruption",
-            f"Share of accuracy lost under {name} of the {sides[k].modality}, the worst of {len(columns)}",
+            f"Share of accuracy lost under {said(name)} of the {sides[k].modality}, the worst of {len(columns)}",
             estimate.model_copy(update={"n": int(np.max([s.has for s in sides], axis=0).sum())}),
             controls=controls,
             note="Averaged over severities; the interval holds for all perturbations at once.",
@@ -136,14 +142,14 @@ class CorruptionFindings:
         return [
             self._found(
                 "flip_rate",
-                f"Right answers that turn wrong when the {what} is perturbed",
+                f"Right answers that turn wrong under perturbations of the {what}",
                 self._mean_drop(sides, kept, "bootstrap of the share"),
                 note="Of the samples that are right on clean inputs, on average over severities, then perturbations.",
                 **more,
             ),
             self._found(
                 "consistency",
-                f"Answers that stay the same when the {what} is perturbed",
+                f"Answers that stay the same under perturbations of the {what}",
                 mean(share, by, level=self.level, bounds=(0, 1)),
                 **more,
             ),
@@ -159,7 +165,7 @@ class CorruptionFindings:
                 if len(o.severities) > 1
                 else paired_difference(self.clean[keep], o.right[keep, 0], by, level=self.level)
             )
-            out.append(self._of_one("drop", f"Accuracy lost under {c} of the {side.modality}", estimate, side, c))
+            out.append(self._of_one("drop", f"Accuracy lost under {said(c)} of the {side.modality}", estimate, side, c))
         return out
 
     def _fidelity(self, side: Side) -> list[Finding]:
@@ -172,13 +178,13 @@ class CorruptionFindings:
             alike = np.clip(o.similarity[keep].mean(axis=1, dtype=np.float64), -1, 1)
             below = (o.similarity[keep] < self.alike).mean(axis=1)
             found = mean(alike, by, level=self.level, bounds=(-1, 1))
-            out.append(self._of_one("similarity", f"Cosine with the original after {c}", found, side, c))
+            out.append(self._of_one("similarity", f"Cosine with the original after {said(c)}", found, side, c))
             found = (
                 mean(below, by, level=self.level, bounds=(0, 1))
                 if len(o.severities) > 1
                 else proportion(below > 0, by, level=self.level)
             )
-            out.append(self._of_one("out_of_tries", f"Accepted after {c} though not alike", found, side, c))
+            out.append(self._of_one("out_of_tries", f"Accepted after {said(c)} though not alike", found, side, c))
         return out
 
     def _of_one(self, metric: str, title: str, estimate: Estimate, side: Side, c: str) -> Finding:
@@ -228,7 +234,7 @@ class CorruptionFindings:
                     judged.append([c, s, float(alike.mean()), tries, float((alike < self.alike).mean()), n])
         charts: list[Chart] = [
             LineChart(
-                title=f"Accuracy as the {side.modality} is perturbed",
+                title=f"Accuracy under perturbations of the {side.modality}",
                 x_label="severity",
                 y_label="accuracy",
                 lines=[*lines, null],
@@ -236,7 +242,7 @@ class CorruptionFindings:
             ),
             MatrixChart(
                 title=f"Accuracy lost by perturbation of the {side.modality} and severity",
-                rows=list(side.of),
+                rows=[said(c) for c in side.of],
                 columns=[str(s) for s in levels],
                 values=[
                     [float((clean - right).mean()) if (right := o.at(s, keep)) is not None else None for s in levels]
@@ -245,7 +251,7 @@ class CorruptionFindings:
                 better="lower",
             ),
             TableChart(
-                title=f"Perturbations of the {side.modality}, paired with clean inputs",
+                title=f"Perturbations of the {side.modality}, each paired with clean inputs",
                 columns=["perturbation", "severity", "accuracy", "lost", "low", "high", "inputs changed", "samples"],
                 rows=table,
             ),

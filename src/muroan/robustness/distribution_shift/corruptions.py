@@ -298,8 +298,8 @@ class Corruptions(Probe):
                 return [
                     Shown(
                         sample=clean.batch.ids[i],
-                        title=f"Wrong after {p.name} of the {m} at severity {severity}",
-                        panels=panels(clean.batch.take([i]), 0, {m: (f"{p.name} {severity}", new.values)}),
+                        title=f"Wrong after {said(p.name)} of the {m} at severity {severity}",
+                        panels=panels(clean.batch.take([i]), 0, {m: (f"{said(p.name)} {severity}", new.values)}),
                         caption=f"Right before; {classes[int(frame['predicted'][i])]!r} instead of "
                         f"{classes[int(clean.predicted[i])]!r}.",
                         rank=float(severity),

@@ -35,11 +35,13 @@ class DependentFindings:
         targets = grid.frame["target"].to_numpy()
         names = grid.about.classes
         classes = {names[k]: targets == k for k in range(len(names))}
-        self.classes = _large({} if len(names) > MOST_CLASSES else classes)
+        # With one class in the data, missing in that class alone is missing everywhere.
+        asked = len(names) <= MOST_CLASSES and len(np.unique(targets)) > 1
+        self.classes = _large(classes if asked else {})
         self.groups: Members = {}
         for g, values in grid.about.groups.items():
             of = grid.frame[f"group.{g}"].to_numpy()
-            self.groups |= _large({f"{g} {v}": of == v for v in values})
+            self.groups |= _large({f"{g}: {v}": of == v for v in values})
 
     def findings(self) -> list[Finding]:
         """The tilt, then the worst class and the worst group."""
@@ -66,15 +68,15 @@ class DependentFindings:
         names = list(rises)
         estimate, m, c = self._most(rises)
         share = float((self.grid.frame["target"].to_numpy() == c).mean())
-        title = "The class {!r} becomes more probable when the {} is missing"
+        title = "How much more probable the class {!r} becomes without the {}"
         said = self.grid.about.classes
         out = [
             self._found(
                 "missing_tilt",
                 title.format(said[c], m),
                 estimate,
-                note=f"Its share is {share:.3f}. The most of {len(names)} inputs and {len(said)} classes, with an "
-                "interval that holds for all of them at once.",
+                note=f"{share:.1%} of the samples are of this class. The most of {len(names)} inputs and {len(said)} "
+                "classes, with an interval that holds for all of them at once.",
             )
         ]
         for m in names:
@@ -143,7 +145,7 @@ class DependentFindings:
         return [
             LineChart(
                 title=f"Accuracy by class if the {m} goes missing in that class alone",
-                x_label=f"share of the class's samples without the {m}",
+                x_label=f"share without the {m}",
                 y_label="accuracy in the class",
                 lines=[self.grid.line(c, curve, self.classes[c]) for c in lowest],
                 y_range=(0, 1),

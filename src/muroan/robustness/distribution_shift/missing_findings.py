@@ -18,6 +18,13 @@ from muroan.robustness.distribution_shift.totals import totals, worst
 Floats = NDArray[np.float64]
 
 GUESS = "best constant answer (oracle)"
+MOST_BARS = 14
+"""Subsets up to which each has a bar: all of four inputs; of more, bars would be a page long."""
+
+
+def _names(of: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(part for part in (", ".join(of[:-1]), *of[-1:]) if part)
 
 
 class MissingFindings:
@@ -28,6 +35,8 @@ class MissingFindings:
         self.dependent = DependentFindings(grid, probe)
         self.level, self.seed = grid.about.level, grid.about.seed
         targets = grid.frame["target"].to_numpy()
+        self.several = len(np.unique(targets)) > 1
+        """Whether a constant guess says anything: where all samples have one answer it is always right."""
         self.constant = int(np.bincount(targets).argmax())
         self.guess = (targets == self.constant).astype(np.float64)
         self.guessing = self._share(self.guess)
@@ -96,7 +105,7 @@ class MissingFindings:
         out = [
             self._found(
                 "hidden_loss",
-                title.format(" and the ".join(gone)),
+                title.format(_names(gone)),
                 estimate,
                 controls={"accuracy without": self._share(grid.correct[grid.kept[at]])}
                 | {"confidence without": self._mean(grid.confidence[grid.kept[at]])},
@@ -133,11 +142,13 @@ class MissingFindings:
         return out
 
     def _guessing(self) -> list[Finding]:
+        if not self.several:
+            return []
         estimate, at = self._worst_excess(self.guess, [self.grid.correct[s] for s in self.grid.kept])
         return [
             self._found(
                 "below_guessing",
-                f"Worse than a constant guess with only {' and '.join(self.grid.kept[at])}",
+                f"How much better a constant guess is than the model with only {_names(self.grid.kept[at])}",
                 estimate,
                 controls={GUESS: self.guessing},
                 note=f"The constant answer is {self.grid.about.classes[self.constant]!r}, chosen with the labels.",
@@ -149,8 +160,8 @@ class MissingFindings:
         every = [grid.full, *(grid.correct[s] for s in grid.kept)]
         least, at = self._worst_share(every, largest=False)
         drop, which = self._worst_excess(grid.full, [grid.correct[grid.without(m)] for m in grid.names])
-        controls = {"everything": self.full, GUESS: self.guessing}
-        left = " and ".join([grid.names, *grid.kept][at])
+        controls = {"everything": self.full} | ({GUESS: self.guessing} if self.several else {})
+        left = _names([grid.names, *grid.kept][at])
         average = self._mean(np.mean(every, axis=0))
         several = f"Accuracy on average over {len(every)} subsets of the inputs"
         out = [
@@ -168,7 +179,7 @@ class MissingFindings:
             )
         for mode, table in self._tables():
             for s in grid.kept:
-                title = f"Accuracy with only {' and '.join(s)}, the rest {mode}"
+                title = f"Accuracy with only {_names(s)}, the rest {mode}"
                 what = {"condition": condition(mode, s), "judged": False}
                 out.append(self._found("accuracy", title, self._share(table[s]), **what))
         return out
@@ -184,14 +195,14 @@ class MissingFindings:
         return [
             self._found(
                 "confidence_rise",
-                "Confidence is higher with an input missing",
+                "Samples on which confidence is higher with an input missing",
                 self._mean(np.mean(list(rises.values()), axis=0)),
                 note="On average over which input is missing.",
             ),
             *(
                 self._found(
                     "confidence_rise",
-                    f"Confidence is higher without the {m}",
+                    f"Samples on which confidence is higher without the {m}",
                     self._share(r),
                     modality=m,
                     judged=False,
@@ -256,11 +267,8 @@ class MissingFindings:
         joint = grid.joint_curve()
         lines = [self.grid.line(f"{m} missing", grid.curve(m)) for m in grid.names]
         lines += [] if joint is None else [self.grid.line("every input missing", joint)]
-        lines.append(Line(label=GUESS, x=[0.0, 1.0], y=[self.guessing.value] * 2, control=True))
-        bars = [Bar(label="everything", estimate=self.full, of=grid.mode)]
-        for mode, table in self._tables():
-            bars += [Bar(label=" + ".join(s), estimate=self._share(table[s]), of=mode) for s in grid.kept]
-        bars.append(Bar(label=GUESS, estimate=self.guessing, of=GUESS, control=True))
+        if self.several:
+            lines.append(Line(label=GUESS, x=[0.0, 1.0], y=[self.guessing.value] * 2, control=True))
         out: list[Chart] = [
             LineChart(
                 title="Accuracy as inputs go missing at random",
@@ -269,7 +277,7 @@ class MissingFindings:
                 lines=lines,
                 y_range=(0, 1),
             ),
-            BarChart(title="Accuracy with what is left", y_label="accuracy", bars=bars, y_range=(0, 1)),
+            BarChart(title="Accuracy with what is left", y_label="accuracy", bars=self._bars(), y_range=(0, 1)),
         ]
         gaps = self.gaps()
         if gaps:
@@ -278,13 +286,32 @@ class MissingFindings:
             out.append(
                 LineChart(
                     title=f"Accuracy by {name} if the {self.worst_input} goes missing in that group",
-                    x_label=f"share of the group's samples without the {self.worst_input}",
+                    x_label=f"share without the {self.worst_input}",
                     y_label="accuracy in the group",
                     lines=[self.grid.line(v, curve, of == v) for v in grid.about.groups[name] if (of == v).any()],
                     y_range=(0, 1),
                 )
             )
         return [*out, *self.dependent.charts()]
+
+    def _bars(self) -> list[Bar]:
+        """Accuracy by what is left; beyond `MOST_BARS` subsets only those that lack one input, or hold one alone."""
+        grid = self.grid
+        kept = [s for s in grid.kept if len(grid.kept) <= MOST_BARS or len(s) in (1, len(grid.names) - 1)]
+        several = len(self._tables()) > 1
+        bars = [Bar(label="everything", estimate=self.full)]
+        for mode, table in self._tables():
+            of = "missing inputs " + ("left out" if mode == ABSENT else "neutral") if several else ""
+            bars += [Bar(label=self._left(s), estimate=self._share(table[s]), of=of) for s in kept]
+        if self.several:
+            bars.append(Bar(label=GUESS, estimate=self.guessing, control=True))
+        return bars
+
+    def _left(self, kept: Sequence[str]) -> str:
+        gone = [m for m in self.grid.names if m not in kept]
+        if len(gone) == 1 < len(kept):
+            return f"all but {gone[0]}"
+        return f"only {' + '.join(kept)}"
 
     def notes(self) -> list[str]:
         grid = self.grid
@@ -308,6 +335,10 @@ class MissingFindings:
             out.append(f"{grid.incomplete} samples lack an input in the data themselves; they are left out.")
         if grid.confidence is None:
             out.append("The model gives labels only: what its confidence does could not be measured.")
+        if not self.several:
+            out.append("All samples have the same right answer: a constant guess is always right, and no bar to pass.")
+        if len(grid.kept) > MOST_BARS:
+            out.append(f"Of {len(grid.kept)} subsets the chart shows those that lack one input or hold one alone.")
         if len(grid.kept) != 2 ** len(grid.names) - 2:
             out.append(f"With {len(grid.names)} inputs, only subsets that lack one, or hold one alone, were asked.")
         return out

@@ -26,10 +26,9 @@ from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Model
 from muroan.randomness import choose
 from muroan.registry import register
+from muroan.robustness.distribution_shift.mitigations.fine_tuning import missed, scale_of
 from muroan.training import Trainer
 
-SCALE = 100.0
-"""What cosines are multiplied by where a model does not say (CLIP's own, trained to its bound)."""
 SEEN = 256
 """Training pairs on which it is seen whether joined captions reach the encoder whole."""
 
@@ -66,13 +65,13 @@ def whole(batch: Batch) -> Batch:
 
 def alignment(model: Model, batch: Batch) -> Tensor:
     """Symmetric InfoNCE of a batch of pairs, at the model's own scale."""
-    scale = float(getattr(model, "scale", SCALE))
-    return info_nce(*pair_codes(model, batch), scale)
+    return info_nce(*pair_codes(model, batch), scale_of(model))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairTraining(Retraining):
-    """Trains two encoders on pairs that a subclass has changed; stopped by untouched pairs of the part held out."""
+    """Trains two encoders on pairs that a subclass has changed; the weights kept are those that find most untouched
+    pairs of the part held out."""
 
     place: ClassVar[str] = "robustness/distribution_shift"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ALIGNED, Capability.TRAIN})
@@ -96,12 +95,12 @@ class PairTraining(Retraining):
             pairs = whole(batch)
             return alignment(model, mix(pairs)) if len(pairs) else _nothing(model)
 
-        def plain(batch: Batch) -> Tensor:
+        def judge(batch: Batch) -> Tensor:
             pairs = whole(batch)
-            return alignment(model, pairs) if len(pairs) else _nothing(model)
+            return missed(*pair_codes(model, pairs)) if len(pairs) else torch.zeros(())
 
         schedule = self.schedule(self.epochs)
-        done = trainer.named(self.name).fit(model.trainable(), loss, fit_on, schedule, seed=seed, validation=plain)
+        done = trainer.named(self.name).fit(model.trainable(), loss, fit_on, schedule, seed=seed, validation=judge)
         return done.note, *notes
 
 
