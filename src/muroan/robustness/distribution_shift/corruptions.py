@@ -23,7 +23,7 @@ from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import Words, sample_keys
 from muroan.registry import register
 from muroan.robustness.distribution_shift.content import digests, distinct
-from muroan.robustness.distribution_shift.corruption_findings import CorruptionFindings
+from muroan.robustness.distribution_shift.corruption_findings import CorruptionFindings, said
 from muroan.robustness.distribution_shift.corruption_notes import notes
 from muroan.robustness.distribution_shift.corruption_rows import Outcomes, rows
 from muroan.robustness.distribution_shift.perturbations import SEVERITIES, TABLE, Perturbation, of_kind
