@@ -77,7 +77,7 @@ def test_what_a_missing_input_is_taken_for() -> None:
     assert "left" in tilt.title
     assert value(by, "missing_tilt[modality=left]") == pytest.approx(0.75, abs=1e-6)
     assert value(by, "missing_tilt[modality=right]") == pytest.approx(0.0, abs=1e-6)
-    assert "0.250" in tilt.note
+    assert "25.0%" in tilt.note
     judged = {f.key: f for f in findings(PROBE, model(tells), Splits(data()))}
     assert judged[tilt.key].verdict is Verdict.FAIL
 
@@ -110,7 +110,7 @@ def test_the_chart_shows_the_class_by_the_rate_at_which_it_lacks_the_input() -> 
 def test_a_group_that_needs_an_input_is_found() -> None:
     _, by = concluded(model(lambda left, right: left + right + 1e-3 * torch.eye(4)[0]), data(mute=200))
     assert value(by, "worst_group_accuracy") == 0.25
-    assert "'side in'" in by["worst_group_accuracy"].title
+    assert "'side: in'" in by["worst_group_accuracy"].title
 
 
 def test_a_calibrated_model_does_not_tilt() -> None:
@@ -129,7 +129,9 @@ def test_with_one_class_or_very_many_or_labels_alone_it_is_not_asked() -> None:
     )
     _, by = concluded(one, data(one=True))
     assert "missing_tilt" not in by
-    assert "worst_class_accuracy" in by
+    assert "worst_class_accuracy" not in by
+    assert by["below_guessing"].verdict is Verdict.NOT_APPLICABLE
+    assert "same right answer" in by["below_guessing"].reason
     many = tuple(f"class {k}" for k in range(MOST_CLASSES + 1))
     found, by = concluded(model(lambda left, right: left + right, many), data(510, many))
     assert "missing_tilt" not in by

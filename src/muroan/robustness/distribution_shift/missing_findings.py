@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muroan.estimate import Estimate, max_gap, mean, paired_difference, proportion, sum_by_cluster
-from muroan.finding import Bar, BarChart, Chart, Finding, Line, LineChart
+from muroan.finding import Bar, BarChart, Chart, Finding, Line, LineChart, Verdict
 from muroan.robustness.distribution_shift.curves import curve_area
 from muroan.robustness.distribution_shift.missing_dependent import DependentFindings
 from muroan.robustness.distribution_shift.subset_grid import ABSENT, NEUTRAL, RATES, Grid, condition
@@ -143,7 +143,15 @@ class MissingFindings:
 
     def _guessing(self) -> list[Finding]:
         if not self.several:
-            return []
+            return [
+                Finding(
+                    probe=self.probe,
+                    metric="below_guessing",
+                    title="Whether a constant guess is better than the model with an input missing",
+                    reason="all samples have the same right answer, so a constant guess is always right",
+                    verdict=Verdict.NOT_APPLICABLE,
+                )
+            ]
         estimate, at = self._worst_excess(self.guess, [self.grid.correct[s] for s in self.grid.kept])
         return [
             self._found(
@@ -272,7 +280,7 @@ class MissingFindings:
         out: list[Chart] = [
             LineChart(
                 title="Accuracy as inputs go missing at random",
-                x_label="share of samples without the input",
+                x_label="share without the input",
                 y_label="accuracy",
                 lines=lines,
                 y_range=(0, 1),
@@ -335,8 +343,6 @@ class MissingFindings:
             out.append(f"{grid.incomplete} samples lack an input in the data themselves; they are left out.")
         if grid.confidence is None:
             out.append("The model gives labels only: what its confidence does could not be measured.")
-        if not self.several:
-            out.append("All samples have the same right answer: a constant guess is always right, and no bar to pass.")
         if len(grid.kept) > MOST_BARS:
             out.append(f"Of {len(grid.kept)} subsets the chart shows those that lack one input or hold one alone.")
         if len(grid.kept) != 2 ** len(grid.names) - 2:
