@@ -84,7 +84,7 @@ class ConsistencyFindings:
 
     def findings(self) -> list[Finding]:
         if not self.sides:
-            out = self._found("disagreement", "Wordings of one question that get two answers", None)
+            out = self._found("disagreement", "How often two wordings of one question get different answers", None)
             return [out.model_copy(update={"reason": NO_GROUP, "verdict": Verdict.NOT_APPLICABLE})]
         return [f for name, groups in self.sides.items() for f in self._of(name, groups)]
 
@@ -97,7 +97,7 @@ class ConsistencyFindings:
         out = [
             self._found(
                 "disagreement",
-                "Two wordings of one question get different answers",
+                "How often two wordings of one question get different answers",
                 self._mean(disagreement(groups.answers), groups),
                 controls={"if every wording failed on its own": spread(accuracy)},
                 note=note + " The control is of right and wrong alone.",
@@ -190,8 +190,8 @@ class ConsistencyFindings:
         largest = groups.size >= ks[-1]
         lines = []
         for label, keep in (
-            ("groups that are large enough for k", None),
-            (f"only groups of at least {ks[-1]}", largest),
+            ("groups of at least so many wordings", None),
+            (f"only groups of at least {ks[-1]}, at every point", largest),
         ):
             found = [
                 self._mean(consensus(groups.right, groups.size, k), groups, groups.size >= k if keep is None else keep)

@@ -24,8 +24,9 @@ def charts(found: MismatchFindings) -> list[Chart]:
         for name in (MATCHED, *(s.name for s in SWAPS)):
             c = view.cell(m, name)
             if c is not None:
-                bars.append(Bar(label=name, estimate=_right(view, c), of=m, control=name == MATCHED))
-    right = "matched found, mismatches missed" if view.paired else "accuracy"
+                said = "as it was" if name == MATCHED else SAYS[name]
+                bars.append(Bar(label=said, estimate=_right(view, c), of=m, control=name == MATCHED))
+    right = "accuracy: own pairs found, others refused" if view.paired else "accuracy"
     out: list[Chart] = []
     if bars:
         out.append(

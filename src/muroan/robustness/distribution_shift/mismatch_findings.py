@@ -250,7 +250,7 @@ class MismatchFindings:
                 out.append(
                     self._found(
                         "detection",
-                        f"Confidence tells samples with the {m} {SAYS[name]} from those as they were",
+                        f"How well confidence tells samples with the {m} {SAYS[name]} from those as they were",
                         auc(*sides[:2], sides[2], sides[2], level=self.level),
                         modality=m,
                         condition=name,
@@ -262,7 +262,7 @@ class MismatchFindings:
             out.append(
                 self._found(
                     "detection",
-                    "Confidence tells mismatched samples from those as they were",
+                    "How well confidence tells mismatched samples from those as they were",
                     auc(swapped, matched, list(units), list(units), level=self.level),
                     note=f"All inputs together, each {SAYS[self.key]}.",
                 )
@@ -287,7 +287,7 @@ class MismatchFindings:
             out.append(
                 self._found(
                     "not_less_sure",
-                    f"Confidence does not fall when {title}",
+                    f"Samples on which confidence does not fall when {title}",
                     proportion(stays, by, level=self.level),
                     **more,
                 )
