@@ -277,3 +277,28 @@ def test_the_shaded_side_keeps_the_limit(limit: Limit, side: str) -> None:
     start, end = float(safe.attrib["x"]), float(safe.attrib["x"]) + float(safe.attrib["width"])
     assert (end if side == "left" else start) == pytest.approx(float(bound.attrib["x1"]), abs=0.2)
     assert (start <= float(point.attrib["cx"]) <= end) == (side == "right")
+
+
+def _words(chart: Chart) -> str:
+    return " ".join(ET.fromstring(str(draw(chart))).itertext())
+
+
+def test_lines_that_rest_on_different_counts_say_so() -> None:
+    found = [Line(label=str(n), x=[0, 1], y=[0.5, 0.4], n=[n, n]) for n in (19, 64)]
+    chart = LineChart(title="t", x_label="share without it", y_label="accuracy", lines=found)
+    assert "n = 19 to 64 a line" in _words(chart)
+    assert "n = 19 each" in _words(chart.model_copy(update={"lines": found[:1]}))
+
+
+def test_whole_numbers_get_whole_ticks_and_a_long_axis_name_is_not_cut() -> None:
+    name = "wordings of one question that all have to be answered right by the model"
+    chart = LineChart(title="t", x_label=name, y_label="score", lines=[Line(label="a", x=[1, 2], y=[0.5, 0.4])])
+    words = _words(chart)
+    assert "1.2" not in words
+    assert "by the model" in words
+
+
+def test_a_matrix_of_shares_is_read_in_percent() -> None:
+    chart = MatrixChart(title="Accuracy lost", rows=["fog"], columns=["1"], values=[[0.367]])
+    assert "36.7\u202f%" in _words(chart)
+    assert "36.7\u202f%" not in _words(chart.model_copy(update={"title": "Distance"}))

@@ -8,7 +8,7 @@ import pytest
 
 from muroan.estimate import Estimate
 from muroan.finding import Limit
-from muroan.report import figures
+from muroan.report import figures, words
 
 
 def estimate(value: float, low: float, high: float, n: int = 100, clusters: int | None = None) -> Estimate:
@@ -71,3 +71,12 @@ def test_a_column_has_the_same_decimals() -> None:
     assert figures.alike([0.397, 0.00667]) == 3
     assert figures.alike([120.0, 3.5]) == 0
     assert figures.alike([]) == figures.alike([0.0, math.nan]) == 0
+
+
+def test_an_accuracy_beside_a_difference_is_a_share() -> None:
+    level, change = estimate(0.993, 0.958, 0.999), estimate(0.1, 0.05, 0.2)
+    assert words.unit_of_control("points", "accuracy, reference", level) == "share"
+    assert words.unit_of_control("points", "confidence without", level) == "share"
+    assert words.unit_of_control("points", "confidence lost", change) == "points"
+    assert words.unit_of_control("points", "null change", change) == "points"
+    assert words.unit_of_control("nats", "accuracy", level) == "nats"

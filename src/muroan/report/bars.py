@@ -82,9 +82,11 @@ def bars(chart: BarChart) -> Markup:
             text(min(max(x, half + 2), WIDTH - half - 2), 13, name, "limit-name", "middle"),
         ]
     body += [text(x, y + 17, label, "tick", "middle") for x, label in spaced(at, SIZE)]
-    axis = fit(chart.y_label, WIDTH - 8, SIZE)
-    half = svg.width_of(axis, SIZE) / 2
-    body.append(text(min(max((left + right) / 2, half), WIDTH - half), y + 34, axis, "axis", "middle"))
+    for axis in wrap(chart.y_label, WIDTH - 8, SIZE):
+        half = svg.width_of(axis, SIZE) / 2
+        body.append(text(min(max((left + right) / 2, half), WIDTH - half), y + 34, axis, "axis", "middle"))
+        y += 15
+    y -= 15
     return figure(WIDTH, y + 42, chart.title, _bar_words(chart, shown), *body, class_="bars")
 
 

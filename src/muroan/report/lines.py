@@ -29,6 +29,7 @@ from muroan.report.svg import (
     spaced,
     tag,
     text,
+    wrap,
 )
 
 LINES, POINTS = 8, 200
@@ -70,7 +71,8 @@ def _x_axis(chart: LineChart, drawn: Sequence[Line]) -> tuple[Callable[[float], 
         low, high = min(low, 0.0), max(high, 1.0)
     if high == low:
         low, high = low - 0.5, high + 0.5
-    return scale(low, high, 0, 1), svg.ticks(low, high)
+    whole = all(x == round(x) for x in values)
+    return scale(low, high, 0, 1), [t for t in svg.ticks(low, high) if not whole or t == round(t)]
 
 
 def _y_range(chart: LineChart, drawn: Sequence[Line]) -> tuple[float, float]:
@@ -132,16 +134,20 @@ def lines(chart: LineChart) -> Markup:
     y = bottom
     counted = next((f for f in drawn if f.n and not f.control), None)
     same = ""
-    if counted is not None and counted.n and len(set(counted.n)) == 1:
-        same = f", n = {count(counted.n[0])} each"
+    ns = [set(found.n) for found in drawn if found.n and not found.control]
+    if ns and all(len(n) == 1 for n in ns):
+        least, most = min(min(n) for n in ns), max(max(n) for n in ns)
+        same = f", n = {count(most)} each" if least == most else f", n = {count(least)} to {count(most)} a line"
     elif counted is not None:
         body += _counts(counted, x_at, y + 3, left)
         y += 25
     at = [(x_at(t), label) for t, label in zip(x_ticks, labels(x_ticks, x_percent), strict=True)]
     body += [text(x, y + 15, label, "tick", "middle") for x, label in spaced(at, SIZE)]
     axis = chart.x_label + (" (logarithmic)" if chart.log_x else "") + same
-    body.append(text((left + right) / 2, y + 32, fit(axis, right - left, SIZE), "axis", "middle"))
-    y += 40
+    for name in wrap(axis, right - left, SIZE):
+        body.append(text((left + right) / 2, y + 32, name, "axis", "middle"))
+        y += 15
+    y += 25
     if chart.diagonal:
         entries.append(("y = x", "ideal", None))
     if len(entries) > 1:

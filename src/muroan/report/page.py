@@ -156,12 +156,19 @@ def _render(result: Result, folder: Path, caps: Caps, budget: Budget) -> str:
         "quarantined": len({q.sample for q in result.quarantine}),
         "left_out_pictures": budget.left_out,
         "cost": _total_cost(result),
+        "sizes": [_size(result, split, n) for split, n in result.data.sizes.items()],
         "figures": figures,
         "data": Markup(embedded(_figures(result, caps))),  # noqa: S704  `<`, `>` and `&` are escaped
         "level": figures.amount(result.level, "share"),
     }
     text: str = _environment().get_template("page.html.j2").render(context)
     return text.lstrip()
+
+
+def _size(result: Result, split: str, n: int) -> tuple[str, str]:
+    """How many samples of a split were looked at, of how many that there are."""
+    seen = max((p.samples.get(split, 0) for p in result.probes), default=0)
+    return (f"{figures.count(seen)} of {figures.count(n)}" if 0 < seen < n else figures.count(n)), split
 
 
 def _environment() -> Environment:
@@ -361,7 +368,7 @@ def _line(probe: ProbeResult, finding: Finding, anchor: str, cluster: str | None
         limit_source=("set by the gate" if bound.source == "gate" else "default") if bound else "",
         glance=picture,
         controls=[
-            (name[:120], f"{figures.both(c, unit)}, {figures.samples(c)}")
+            (name[:120], f"{figures.both(c, words.unit_of_control(unit, name, c))}, {figures.samples(c)}")
             for name, c in list(finding.controls.items())[:8]
         ],
         more=words.would_decide(finding),

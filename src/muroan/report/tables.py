@@ -7,8 +7,8 @@ import math
 from markupsafe import Markup
 
 from muroan.finding import MatrixChart, TableChart
-from muroan.report.figures import alike, count, plain
-from muroan.report.svg import finite, tag
+from muroan.report.figures import alike, amount, count, plain
+from muroan.report.svg import finite, shares, tag
 from muroan.report.text import one_line
 
 SIDE, ROWS = 30, 40
@@ -30,7 +30,8 @@ def matrix(chart: MatrixChart) -> Markup:
     values = [row[: len(columns)] for row in chart.values[: len(rows)]]
     known = finite([v for row in values for v in row])
     low, high = chart.value_range or (min(known, default=0.0), max(known, default=0.0))
-    digits = alike(known)
+    # As in charts: what is a share is read in percent.
+    digits = None if shares(chart.title, known) else alike(known)
     head = tag("tr", tag("td"), *(tag("th", _cell_name(c), scope="col") for c in columns))
     body = [
         tag("tr", tag("th", _cell_name(name), scope="row"), *(_cell(v, low, high, chart.better, digits) for v in row))
@@ -43,10 +44,12 @@ def _cell_name(name: str) -> Markup:
     return tag("bdi", one_line(name, 80))
 
 
-def _cell(value: float | None, low: float, high: float, better: str, digits: int) -> Markup:
+def _cell(value: float | None, low: float, high: float, better: str, digits: int | None) -> Markup:
+    """One value; in percent where `digits` is None."""
     if value is None or math.isnan(value):
         return tag("td", "–", class_="none")
-    return tag("td", plain(value, digits), class_=f"h{shade(value, low, high, better)}")
+    said = amount(value, "share", 1) if digits is None else plain(value, digits)
+    return tag("td", said, class_=f"h{shade(value, low, high, better)}")
 
 
 def table(chart: TableChart) -> Markup:

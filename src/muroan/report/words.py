@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from muroan.auditing.result import ProbeResult, Result, is_headline
+from muroan.estimate import Estimate
 from muroan.finding import Finding, Verdict
 from muroan.report import figures
 
@@ -110,6 +111,15 @@ def unit_of(probe: ProbeResult, finding: Finding) -> str:
     """The unit of a finding's metric; a metric that was not declared is a plain number."""
     metric = probe.metric(finding.metric)
     return metric.unit if metric else "number"
+
+
+def unit_of_control(unit: str, name: str, control: Estimate) -> str:
+    """The unit of a figure beside a finding's: a difference has points, but an accuracy beside it is a share.
+
+    What is lost is a difference too; so is all that can be below 0.
+    """
+    level = any(word in name.lower() for word in ("accuracy", "confidence", "answer")) and "lost" not in name.lower()
+    return "share" if unit == "points" and level and control.low >= 0 else unit
 
 
 def where(finding: Finding) -> str:
