@@ -1,4 +1,4 @@
-"""A sample's inputs as the panels of an exhibit: pictures as pictures, words as words, what cannot be drawn named."""
+"""A sample's inputs as the panels of an exhibit: pictures as pictures, words as words, of numbers the first few."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from muroan.finding import Panel
 from muroan.modality import Value
 
 LONGEST = 600
+FEW = 8
+"""Numbers of a row, or of a channel, that are written out."""
+CHANNELS = 3
+"""Channels of a series that are written out."""
 
 
 def panel(modality: str, kind: str, value: Any, note: str = "") -> tuple[Panel, Any]:
@@ -21,7 +25,25 @@ def panel(modality: str, kind: str, value: Any, note: str = "") -> tuple[Panel, 
         return Panel(label=label, kind="image", size=(int(value.shape[-2]), int(value.shape[-1]))), value
     if isinstance(value, str):
         return Panel(label=label, kind="text", text=value[:LONGEST]), None
-    return Panel(label=label, kind="values", text=f"{kind}, not drawn"), None
+    return Panel(label=label, kind="values", text=_numbers(kind, value)), None
+
+
+def _numbers(kind: str, value: Any) -> str:
+    """What can be said of numbers in a line or a few: how many, and the first of them, so that a change shows."""
+    if isinstance(value, Tensor) and value.dim() == 1:
+        return f"{len(value)} columns: {_first(value)}"
+    if isinstance(value, Tensor) and kind == "series" and value.dim() == 2:
+        steps, channels = value.shape
+        every = max(1, steps // FEW)
+        rows = [f"channel {c + 1}: {_first(value[::every, c])}" for c in range(min(channels, CHANNELS))]
+        more = [f"and {channels - CHANNELS} more channels"] if channels > CHANNELS else []
+        return "\n".join([f"{steps} steps, every {'one' if every == 1 else f'{every}th'}:", *rows, *more])
+    return f"{kind}, not drawn"
+
+
+def _first(values: Tensor) -> str:
+    some = ", ".join(f"{v:.3g}" for v in values[:FEW].tolist())
+    return some + (", …" if len(values) > FEW else "")
 
 
 def panels(batch: Batch, i: int, changed: Mapping[str, tuple[str, Value]]) -> list[tuple[Panel, Any]]:
