@@ -65,7 +65,7 @@ def explain(run: Run, sample: str, *, parts: int = 10) -> Story:
         predicted=classes[fact["clean_predicted"]],
         confidence=fact["clean_confidence"],
         groups={c.removeprefix("group."): v for c, v in fact.items() if c.startswith("group.")},
-        observations=_observations(run, plan, sample),
+        observations=_observations(run, plan, sample, classes),
     )
     try:
         return story.model_copy(update=_attribution(run, plan, story, parts))
@@ -73,7 +73,8 @@ def explain(run: Run, sample: str, *, parts: int = 10) -> Story:
         return story.model_copy(update={"reason": str(error)})
 
 
-def _observations(run: Run, plan: dict[str, Any], sample: str) -> dict[str, list[dict[str, Any]]]:
+def _observations(run: Run, plan: dict[str, Any], sample: str, classes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Each probe's rows of the sample; answers by name."""
     out = {}
     for name in plan["probes"]:
         try:
@@ -83,8 +84,15 @@ def _observations(run: Run, plan: dict[str, Any], sample: str) -> dict[str, list
         if rows.width:
             mine = rows.filter(pl.col("sample") == sample).sort("condition").drop("sample", "split")
             if len(mine):
-                out[name] = [{k: _short(v) for k, v in row.items()} for row in mine.iter_rows(named=True)]
+                out[name] = [
+                    {k: _answer(v, classes) if k == "predicted" else _short(v) for k, v in row.items()}
+                    for row in mine.iter_rows(named=True)
+                ]
     return out
+
+
+def _answer(value: Any, classes: list[str]) -> Any:
+    return classes[value] if isinstance(value, int) and 0 <= value < len(classes) else value
 
 
 def _short(value: Any) -> Any:

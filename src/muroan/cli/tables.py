@@ -92,25 +92,45 @@ def listing_tables(found: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
             table.add_column("from")
             for e in entries:
                 table.add_row(_cell(e["name"]), _cell(e["where"]))
+        elif kind == "perturbations":
+            _add_perturbations(table, entries)
         else:
             table.add_column(
                 {
                     "organisms": "planted fault",
                     "mitigations": "does",
                     "benchmarks": "asks",
-                    "perturbations": "imitates",
                 }.get(kind, "answers")
             )
-            table.add_column({"organisms": "in", "benchmarks": "splits", "perturbations": "of"}.get(kind, "needs"))
+            table.add_column({"organisms": "in", "benchmarks": "splits"}.get(kind, "needs"))
             for e in entries:
                 table.add_row(_cell(e["name"]), _cell(e["question"]), _cell(", ".join(e["needs"])))
+        if kind == "benchmarks":
+            table.caption = (
+                "Nothing is downloaded: a reference to data is NAME:FOLDER, of your own copy, with a split as in "
+                "NAME:FOLDER?split=SPLIT; a wrong FOLDER is answered with what it has to hold."
+            )
+            table.caption_justify = "left"
         yield table
+
+
+def _add_perturbations(table: Table, entries: list[dict[str, Any]]) -> None:
+    """Rows by kind of input; what has to be given says how."""
+    for column in ("of", "family", "source", "give"):
+        table.add_column(column)
+    for e in entries:
+        table.add_row(*(_cell(e[c]) for c in ("name", "kind", "family", "source", "wants")))
+    table.caption = (
+        "With --probe robustness.corruptions; those that want something are left out until it is given: "
+        "--probe robustness.corruptions:given=[[NAME, REFERENCE]]"
+    )
+    table.caption_justify = "left"
 
 
 def cost_table(costs: Sequence[TrialCost], audited: int) -> Table:
     """What an audit would take, per probe (`--dry-run`)."""
     table = Table(
-        title=f"Cost of auditing {audited} samples, measured on a few of them and scaled up",
+        title=f"Cost of the audit (the data hold {audited:,} samples), measured on a few and scaled up",
         title_justify="left",
         title_style="bold",
         show_footer=True,
@@ -174,7 +194,8 @@ def harden_table(found: Outcome) -> Table:
     for row in found.rows:
         mark = Text(row.verdict + ("*" if row.promised else ""), style=styles[row.verdict])
         table.add_row(mark, *_change(row.change))
-    table.caption = "* promised to improve"
+    if any(row.promised for row in found.rows):
+        table.caption = "* what a mitigation promises to improve"
     return table
 
 
@@ -201,9 +222,19 @@ def story_tables(story: Story) -> Iterator[Table]:
         yield _rows_table(probe, rows)
 
 
+FIRST = ("predicted", "correct", "confidence")
+"""Columns that are read first, where a probe has them."""
+
+
 def _rows_table(probe: str, rows: list[dict[str, Any]], most: int = 12) -> Table:
-    columns = [c for c in rows[0] if c != "condition" and not isinstance(rows[0][c], list | dict)][:6]
-    title = probe if len(rows) <= most else f"{probe} (first {most} of {len(rows)} conditions)"
+    """One probe's rows: what the model said first; of too many, those that it got wrong first."""
+    known = [c for c in rows[0] if c != "condition" and not isinstance(rows[0][c], list | dict)]
+    columns = sorted(known, key=lambda c: FIRST.index(c) if c in FIRST else len(FIRST))[:6]
+    title = probe
+    if len(rows) > most:
+        wrong = sum(row.get("correct") is False for row in rows)
+        title += f" ({most} of {len(rows)} conditions, of which {wrong} are answered wrong; wrong ones first)"
+        rows = sorted(rows, key=lambda row: row.get("correct") is not False)
     table = Table("condition", *map(one_line, columns), title=one_line(title), title_justify="left", title_style="bold")
     for row in rows[:most]:
         table.add_row(_cell(row["condition"]), *(_cell(row[c], 40) for c in columns))
