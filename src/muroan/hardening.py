@@ -103,8 +103,8 @@ class Outcome(BaseModel):
         promised = sum(r.promised for r in self.rows)
         return (
             f"{len(self.of('improved'))} improved, {len(self.of('cost'))} at a cost, {len(self.of('undecided'))} "
-            f"undecided over {self.samples} samples; of {promised} outcomes promised to improve, {kept} did"
-        )
+            f"undecided over {self.samples} samples; "
+        ) + (f"of {promised} outcomes promised to improve, {kept} did" if promised else "none was promised to improve")
 
 
 @dataclass(frozen=True)

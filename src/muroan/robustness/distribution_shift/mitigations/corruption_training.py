@@ -100,8 +100,11 @@ class CorruptionTraining(Retraining):
         done = trainer.named(self.name).fit(
             model.trainable(), self.loss(model, rows, seed), fit_on, schedule, seed=seed
         )
-        known = [f"{m}: {', '.join(p.name for p in of)}" for m, of in rows.items()]
-        return (done.note, f"trained on {'; '.join(known)}")
+        known: dict[str, list[str]] = {}
+        for m, of in rows.items():
+            known.setdefault(", ".join(p.name for p in of), []).append(m)
+        said = [f"{', '.join(inputs)} with {names}" for names, inputs in known.items()]
+        return (done.note, f"trained on {'; '.join(said)}")
 
     def loss(self, model: Model, rows: Mapping[str, tuple[Perturbation, ...]], seed: int) -> Loss:
         """The task's loss on a batch that is changed anew at every step."""
