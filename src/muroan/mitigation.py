@@ -61,7 +61,7 @@ class Mitigation(ABC):
 
     def why_not(self, model: Model, data: Splits) -> str | None:
         """None if it can be applied to this model with these data, else the reason why not."""
-        missing = sorted(c.value for c in self.needs - model.capabilities)
+        missing = sorted(c.says for c in self.needs - model.capabilities)
         if missing:
             return f"it needs {', '.join(missing)}, which {model.name} does not declare"
         why = self.applies(model, data.audited.schema)

@@ -47,6 +47,23 @@ class Capability(StrEnum):
     SHADOWS = "shadows"
     """`shadows` gives models of the same recipe, trained on known halves of the data."""
 
+    @property
+    def says(self) -> str:
+        """The name with what it means, for whoever reads that a model lacks it."""
+        return f"{self.value} ({_SAYS[self.value]})"
+
+
+_SAYS = {
+    "scores": "a score for every class",
+    "fuse": "encoders and a fusion that can be called apart",
+    "gradients": "scores that can be differentiated by the inputs",
+    "embeddings": "words as vectors that can be differentiated by",
+    "absent": "its own handling of a missing input",
+    "aligned": "codes of all inputs in one space, as of CLIP",
+    "train": "weights that can be trained",
+    "shadows": "models of the same recipe",
+}
+
 
 @dataclass(frozen=True)
 class Embedded:

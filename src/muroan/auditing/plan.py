@@ -261,7 +261,7 @@ def _fit(model: Model, splits: Splits) -> None:
 
 def why_not(probe: Probe, model: Model, splits: Splits) -> str | None:
     """None if the question can be put to this model with these data, else the reason why not."""
-    missing = sorted(c.value for c in probe.needs - model.capabilities)
+    missing = sorted(c.says for c in probe.needs - model.capabilities)
     if missing:
         return f"needs {', '.join(missing)}, which {model.name} does not declare"
     have = {name for name, _ in splits.items()}
