@@ -29,7 +29,7 @@ from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate
 from muroan.evidence import AUDITED
 from muroan.hardened import Folder, same_request
-from muroan.mitigation import Mitigated, Mitigation
+from muroan.mitigation import Fitting, Mitigated, Mitigation
 from muroan.model import Capability, Model
 from muroan.robustness.adversarial.adaptive import defended
 from muroan.robustness.adversarial.gradient_probe import Gradient
@@ -132,6 +132,9 @@ def choose(asked: MitigationsAsked) -> tuple[Mitigation, ...]:
         for text in [item] if ":" in item else [t.strip() for t in item.split(",") if t.strip()]:
             name, settings = parse(text, "--with")
             chosen.append(registry.mitigation(name).configured(settings))
+    for mitigation in chosen:
+        if isinstance(mitigation, Fitting):
+            mitigation.schedule()  # what cannot be trained by is said before anything is audited
     if not chosen:
         raise AskedWrongly("no mitigation was asked for; `muroan list mitigations` shows what there is")
     return tuple(chosen)

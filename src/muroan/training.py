@@ -45,7 +45,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1 or self.patience < 1 or not self.rate > 0 or not 0 < self.held_out < 1:
-            raise AskedWrongly(f"this is no schedule to train by: {self}")
+            raise AskedWrongly(
+                f"this is no schedule to train by: {self}; epochs, batch and patience are 1 or more, rate is above 0, "
+                "held_out lies between 0 and 1"
+            )
 
 
 @dataclass(frozen=True)
