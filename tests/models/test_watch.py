@@ -12,8 +12,9 @@ from muroan.data.watch import watch
 from muroan.dataset import Dataset
 from muroan.errors import CannotComplete
 from muroan.model import Model
+from muroan.models.shipped import save
 from muroan.models.watch import network, train, watch_model, watch_right_arm_model
-from muroan.models.watch.model import FILE, save
+from muroan.models.watch.model import FILE
 from muroan.references import open_data, open_model
 from muroan.training import Schedule
 

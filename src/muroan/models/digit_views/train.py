@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from muroan.models.digit_views.model import save
+from muroan.models.digit_views.model import FILE
 from muroan.models.digit_views.recipe import NOISE, SCHEDULE, train
+from muroan.models.shipped import save
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,7 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     model, done = train(seed=options.seed)
-    save(options.out, model, {"seed": options.seed, "schedule": asdict(SCHEDULE), "noise": NOISE, "went": done.note})
+    save(
+        options.out / FILE,
+        model,
+        {"seed": options.seed, "schedule": asdict(SCHEDULE), "noise": NOISE, "went": done.note},
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from muroan.data.watch import watch, watch_other_arm
-from muroan.models.watch.model import FILE, RIGHT_ARM, save
+from muroan.models.shipped import save
+from muroan.models.watch.model import FILE, RIGHT_ARM
 from muroan.models.watch.recipe import NOISE, SCHEDULE, train
 
 
