@@ -28,11 +28,11 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from muroan.data.easy_vqa import easy_vqa
+from muroan.interventions.perturbations import SEVERITIES, Draws, Perturbation, of_kind
+from muroan.interventions.perturbations.tools import opened
 from muroan.modality import Image
 from muroan.randomness import sample_keys
-from muroan.robustness.distribution_shift.corruptions import CHUNK_NUMBERS, CHUNK_VALUES
-from muroan.robustness.distribution_shift.perturbations import SEVERITIES, Draws, Perturbation, of_kind
-from muroan.robustness.distribution_shift.perturbations.tools import opened
+from muroan.robustness.distribution_shift.corruptions.probe import CHUNK_NUMBERS, CHUNK_VALUES
 
 THEIRS = {"jpeg": "jpeg_compression", "elastic": "elastic_transform"}
 # What it needs looks for a module `coverage`, and would find the script of that name beside this one.

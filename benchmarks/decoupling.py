@@ -18,12 +18,12 @@ import torch
 from muroan.batch import Batch
 from muroan.clean import Clean
 from muroan.data.easy_vqa import easy_vqa
+from muroan.interventions.attacks.decoupling import Decoupling
+from muroan.interventions.attacks.removal import Removal
+from muroan.interventions.attacks.subsets import Found
 from muroan.meter import Meter, Metered
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import choose
-from muroan.robustness.adversarial.attacks.decoupling import Decoupling
-from muroan.robustness.adversarial.attacks.removal import Removal
-from muroan.robustness.adversarial.attacks.subsets import Found
 
 SHARES = {"image": 0.5, "question": 0.5}
 

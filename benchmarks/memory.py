@@ -39,7 +39,7 @@ def child(which: str, limit: int | None) -> dict[str, object]:
     from muroan.auditing.run import observe_plan
     from muroan.data.easy_vqa import easy_vqa
     from muroan.models.easy_vqa.model import easy_vqa_model
-    from muroan.robustness.distribution_shift.corruptions import Corruptions
+    from muroan.robustness.distribution_shift.corruptions.probe import Corruptions
 
     torch.set_num_threads(1)
     registry.load()

@@ -34,12 +34,12 @@ from muroan import Budget
 from muroan.batch import Batch
 from muroan.data.easy_vqa import easy_vqa
 from muroan.estimate import paired_difference, proportion
+from muroan.interventions.attacks.apgd import APGD
+from muroan.interventions.attacks.gradient_attack import GradientAttack
+from muroan.interventions.attacks.losses import loss_of
+from muroan.interventions.attacks.pgd import PGD
 from muroan.meter import Metered
 from muroan.models.easy_vqa.model import easy_vqa_model
-from muroan.robustness.adversarial.attacks.apgd import APGD
-from muroan.robustness.adversarial.attacks.gradient_attack import GradientAttack
-from muroan.robustness.adversarial.attacks.losses import loss_of
-from muroan.robustness.adversarial.attacks.pgd import PGD
 
 RADIUS, STEPS, STARTS, ADAPTIVE_STEPS = 8 / 255, 15, 2, 50
 STEP = 2.5 * RADIUS / STEPS

@@ -31,9 +31,9 @@ from pydantic import BaseModel
 import muroan
 from muroan import registry
 from muroan.data.benchmarks import BENCHMARKS
+from muroan.interventions.perturbations import TABLE
+from muroan.interventions.swaps import TABLE as CROSS_MODAL
 from muroan.report import schema
-from muroan.robustness.distribution_shift.mismatch_table import TABLE as CROSS_MODAL
-from muroan.robustness.distribution_shift.perturbations import TABLE
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "reproductions" / "results.json"

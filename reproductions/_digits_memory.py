@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from muroan import BlackBox, Tabular
-from muroan.controllability.privacy.likelihood_ratio import logit_confidence
+from muroan.controllability.privacy.membership.likelihood_ratio import logit_confidence
 from muroan.data.memory import InMemory
 
 HIDDEN = 128

@@ -10,14 +10,14 @@ from muroan.batch import Batch
 from muroan.budget import Budget
 from muroan.data.emoji import CLASSES, EmojiData, emoji_groups, entries, rows_of
 from muroan.dataset import Dataset, Splits
+from muroan.interventions.attacks.apgd import APGD
+from muroan.mitigations.robust_encoder import RobustEncoder
 from muroan.model import Model
 from muroan.models.emoji_towers import towers
 from muroan.models.emoji_towers.model import group_texts
 from muroan.models.two_encoder import ZeroShot
 from muroan.randomness import choose
 from muroan.robustness.adversarial.adaptive import Evaluated, defended
-from muroan.robustness.adversarial.attacks.apgd import APGD
-from muroan.robustness.adversarial.defences.robust_encoder import RobustEncoder
 from muroan.training import Trainer
 
 SEEDS = (0, 1, 2)

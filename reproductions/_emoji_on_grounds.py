@@ -29,12 +29,12 @@ from muroan.data.memory import InMemory
 from muroan.data.pairs import FOUND
 from muroan.dataset import Dataset, Splits
 from muroan.estimate import Estimate, bootstrap, mean, sum_by_cluster
+from muroan.interventions.perturbations import TABLE, Draws
+from muroan.interventions.perturbations.image import REFERENCE_SIZE
 from muroan.mitigation import Mitigation
 from muroan.modality import Image, Text, Value
 from muroan.models.two_encoder import Retrieval
 from muroan.randomness import choose, integers, sample_keys
-from muroan.robustness.distribution_shift.perturbations import TABLE, Draws
-from muroan.robustness.distribution_shift.perturbations.image import REFERENCE_SIZE
 from muroan.training import Trainer
 
 SIDE, WIDE = 32, 22

@@ -17,12 +17,12 @@ from muroan import Budget, Model
 from muroan.batch import Batch
 from muroan.data.multiple_features import multiple_features
 from muroan.dataset import Splits
+from muroan.interventions.attacks.pgd import PGD
+from muroan.mitigations.dissimilarity import Dissimilarity, mean_cosine
+from muroan.mitigations.feature_memory import FeatureMemory, Remembering, objective, sparse_codes
+from muroan.mitigations.single_source import vectors
 from muroan.models.digit_views import train
 from muroan.robustness.adversarial.adaptive import TOGETHER, Evaluated, defended
-from muroan.robustness.adversarial.attacks.pgd import PGD
-from muroan.robustness.adversarial.defences.dissimilarity import Dissimilarity, mean_cosine
-from muroan.robustness.adversarial.defences.feature_memory import FeatureMemory, Remembering, objective, sparse_codes
-from muroan.robustness.adversarial.defences.single_source import vectors
 from muroan.training import Trainer
 
 SEEDS = (0, 1, 2)

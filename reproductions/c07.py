@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from muroan import Metered, Tabular, TorchModel
 from muroan.clean import Clean
-from muroan.controllability.explainability.deletion import curves, random_orders, ranked, reversed_order
+from muroan.controllability.explainability.attribution.deletion import curves, random_orders, ranked, reversed_order
 from muroan.controllability.explainability.parts import Parts, contexts, cut
 from muroan.controllability.explainability.shapley import Shapley
 from muroan.data.memory import InMemory

@@ -17,7 +17,7 @@ import torch
 from _digits_memory import memorise, scans
 
 from muroan.checks.alarms import findings
-from muroan.controllability.privacy.membership import Membership
+from muroan.controllability.privacy.membership.probe import Membership
 from muroan.data.easy_vqa import COLOURS, easy_vqa
 from muroan.dataset import Dataset, Splits
 from muroan.finding import Finding, Verdict

@@ -17,8 +17,8 @@ from _digits_memory import balanced_halves, memorise, scans
 from numpy.typing import NDArray
 
 from muroan.auditing.observe import observe_all
-from muroan.controllability.privacy.likelihood_ratio import lira, logit_confidence
-from muroan.controllability.privacy.membership import Membership
+from muroan.controllability.privacy.membership.likelihood_ratio import lira, logit_confidence
+from muroan.controllability.privacy.membership.probe import Membership
 from muroan.data.easy_vqa import easy_vqa
 from muroan.dataset import Splits
 from muroan.estimate import Estimate, auc, auc_difference, mean

@@ -19,7 +19,7 @@ from muroan.estimate import Estimate, mean, proportion
 from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.monitoring.reliability import selective
-from muroan.monitoring.reliability.calibration import Calibration
+from muroan.monitoring.reliability.calibration.probe import Calibration
 from muroan.monitoring.reliability.scored import conditions, scored
 
 

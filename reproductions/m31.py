@@ -16,7 +16,7 @@ from _digits_views import naive_bayes, network, world
 
 from muroan.auditing.observe import observe_all
 from muroan.monitoring.reliability import calibration_error as ce
-from muroan.monitoring.reliability.calibration import Calibration
+from muroan.monitoring.reliability.calibration.probe import Calibration
 from muroan.monitoring.reliability.scored import scored
 
 DRAWS, TOLERANCE = 2000, 0.005

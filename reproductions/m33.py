@@ -17,7 +17,7 @@ from muroan.finding import LineChart
 from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.monitoring.reliability import calibration_error as ce
-from muroan.monitoring.reliability.calibration import Calibration
+from muroan.monitoring.reliability.calibration.probe import Calibration
 from muroan.monitoring.reliability.missing_inputs import CLEAN
 from muroan.monitoring.reliability.scored import conditions, scored
 

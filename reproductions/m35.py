@@ -18,7 +18,7 @@ from muroan.dataset import Splits
 from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.monitoring.reliability import selective
-from muroan.monitoring.reliability.calibration import Calibration
+from muroan.monitoring.reliability.calibration.probe import Calibration
 from muroan.monitoring.reliability.scored import conditions, scored
 
 PERMUTATIONS = 500

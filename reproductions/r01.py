@@ -25,15 +25,15 @@ from muroan.data.easy_vqa import easy_vqa
 from muroan.dataset import Splits
 from muroan.estimate import proportion
 from muroan.evidence import Evidence, clusters
+from muroan.interventions.attacks.decoupling import TESTS, Decoupling
+from muroan.interventions.attacks.matched import place
+from muroan.interventions.attacks.removal import Removal
 from muroan.meter import Metered
 from muroan.modality import Image, Text
 from muroan.model import TorchModel
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.attacks.decoupling import TESTS, Decoupling
-from muroan.robustness.adversarial.attacks.matched import place
-from muroan.robustness.adversarial.attacks.removal import Removal
-from muroan.robustness.adversarial.decoupling_probe import DecouplingProbe
+from muroan.robustness.adversarial.decoupling.probe import DecouplingProbe
 
 SAMPLES = 600
 DRAWS = 20_000

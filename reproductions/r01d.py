@@ -28,19 +28,19 @@ from muroan.data.easy_vqa import easy_vqa
 from muroan.data.emoji import emoji
 from muroan.dataset import Dataset, Splits
 from muroan.estimate import paired_difference, proportion
+from muroan.interventions.attacks.apgd import APGD
+from muroan.interventions.attacks.decoupling import Decoupling
+from muroan.interventions.attacks.matched import best_of
+from muroan.interventions.attacks.removal import Removal, share
 from muroan.meter import Metered
+from muroan.mitigations.adversarial_training import AdversarialTraining
+from muroan.mitigations.consistency_vote import ConsistencyVote
+from muroan.mitigations.region_word_dropout import RegionWordDropout
+from muroan.mitigations.salient_removal import SalientPointRemoval
 from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.models.emoji_towers import emoji_model
 from muroan.randomness import choose
-from muroan.robustness.adversarial.attacks.apgd import APGD
-from muroan.robustness.adversarial.attacks.decoupling import Decoupling
-from muroan.robustness.adversarial.attacks.matched import best_of
-from muroan.robustness.adversarial.attacks.removal import Removal, share
-from muroan.robustness.adversarial.defences.adversarial_training import AdversarialTraining
-from muroan.robustness.adversarial.defences.consistency_vote import ConsistencyVote
-from muroan.robustness.adversarial.defences.region_word_dropout import RegionWordDropout
-from muroan.robustness.adversarial.defences.salient_removal import SalientPointRemoval
 from muroan.training import Schedule, Trainer
 
 SEEDS = (0, 1, 2)

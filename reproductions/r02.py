@@ -24,16 +24,16 @@ from muroan.data.emoji import emoji
 from muroan.dataset import Dataset, Splits
 from muroan.estimate import Estimate, mean
 from muroan.evidence import Evidence, clusters
+from muroan.interventions.perturbations import SEVERITIES, Draws, Perturbation, of_kind
+from muroan.interventions.perturbations.fidelity import ALIKE
+from muroan.interventions.perturbations.sentences import BACK_TRANSLATION, STYLES
+from muroan.interventions.perturbations.tools import TOOLS, missing, opened
 from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.models.emoji_towers.model import gallery, towers
 from muroan.randomness import sample_keys
-from muroan.robustness.distribution_shift.corruption_sides import Side, average, mmi, read
-from muroan.robustness.distribution_shift.corruptions import Corruptions
-from muroan.robustness.distribution_shift.perturbations import SEVERITIES, Draws, Perturbation, of_kind
-from muroan.robustness.distribution_shift.perturbations.fidelity import ALIKE
-from muroan.robustness.distribution_shift.perturbations.sentences import BACK_TRANSLATION, STYLES
-from muroan.robustness.distribution_shift.perturbations.tools import TOOLS, missing, opened
+from muroan.robustness.distribution_shift.corruptions.probe import Corruptions
+from muroan.robustness.distribution_shift.corruptions.sides import Side, average, mmi, read
 
 QUESTIONS, PAIRS, DISTRACTORS = 600, 400, 25
 GOLDEN = ((35.3, 27.4, 22.38), (60.7, 47.0, 22.57), (56.0, 43.0, 23.21), (81.9, 67.0, 18.19))

@@ -28,22 +28,22 @@ from _shift_models import PICTURE_MODELS, SERIES_MODELS, Kept, Member, trained
 from numpy.typing import NDArray
 
 from muroan.batch import Batch
+from muroan.content import digests
 from muroan.data.emoji import EmojiData, emoji_groups, rows_of
 from muroan.data.watch import SUBJECTS, watch, watch_other_arm
 from muroan.dataset import Dataset, Splits
 from muroan.estimate import difference
+from muroan.interventions.perturbations import Draws, of_kind
+from muroan.interventions.perturbations.image import REFERENCE_SIZE
 from muroan.modality import Image
 from muroan.model import TorchModel
 from muroan.randomness import choose, key, sample_keys
-from muroan.robustness.distribution_shift.content import digests
-from muroan.robustness.distribution_shift.corruption_sides import mmi
-from muroan.robustness.distribution_shift.natural_shift_agreement import (
+from muroan.robustness.distribution_shift.corruptions.sides import mmi
+from muroan.robustness.distribution_shift.natural_shift.agreement import (
     Agreement,
     agreement_by_change,
     rank_agreement,
 )
-from muroan.robustness.distribution_shift.perturbations import Draws, of_kind
-from muroan.robustness.distribution_shift.perturbations.image import REFERENCE_SIZE
 
 SEVERITIES = (3,)
 FOLDS = (SUBJECTS[:3], SUBJECTS[3:6], SUBJECTS[6:])

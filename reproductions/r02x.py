@@ -30,8 +30,8 @@ from muroan.evidence import Evidence
 from muroan.modality import Value
 from muroan.model import Capability, Code, Model
 from muroan.references import open_data, open_model
-from muroan.robustness.distribution_shift.mismatch import Mismatch
-from muroan.robustness.distribution_shift.mismatch_view import View
+from muroan.robustness.distribution_shift.mismatch.probe import Mismatch
+from muroan.robustness.distribution_shift.mismatch.view import View
 from muroan.selftest.trial import findings
 
 SAMPLES = 1000

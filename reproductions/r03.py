@@ -21,8 +21,11 @@ from torch import Tensor, nn
 
 from muroan.data.memory import InMemory
 from muroan.dataset import Splits
+from muroan.interventions.perturbations import Draws, of_kind
+from muroan.interventions.perturbations.image import REFERENCE_SIZE
 from muroan.losses import task_loss
 from muroan.mitigation import load_state, state
+from muroan.mitigations.corruption_training import CorruptionTraining
 from muroan.modality import Image, Text
 from muroan.model import TorchModel
 from muroan.randomness import key, sample_keys
@@ -35,9 +38,6 @@ from muroan.robustness.distribution_shift.effective_robustness import (
     relative_robustness_delta,
     useful,
 )
-from muroan.robustness.distribution_shift.mitigations.corruption_training import CorruptionTraining
-from muroan.robustness.distribution_shift.perturbations import Draws, of_kind
-from muroan.robustness.distribution_shift.perturbations.image import REFERENCE_SIZE
 from muroan.training import Schedule, Trainer
 
 SIDE, TRAINED, SEVERITY = 32, 900, 3

@@ -23,16 +23,16 @@ from muroan.data.multiple_features import VIEWS as SIX
 from muroan.data.multiple_features import multiple_features
 from muroan.dataset import Dataset, Splits
 from muroan.estimate import Estimate, mean, paired_difference
+from muroan.interventions.removals import Kept
 from muroan.losses import task_loss
+from muroan.mitigations.masd import Masd
+from muroan.mitigations.masked_multitask import MaskedMultitask
+from muroan.mitigations.masking import MaskedTraining, left
+from muroan.mitigations.modality_dropout import ModalityDropout
 from muroan.modality import Tabular
 from muroan.model import TorchModel
 from muroan.models.digit_views import network as digit_network
-from muroan.robustness.distribution_shift.mitigations.masd import Masd
-from muroan.robustness.distribution_shift.mitigations.masked_multitask import MaskedMultitask
-from muroan.robustness.distribution_shift.mitigations.masking import MaskedTraining, left
-from muroan.robustness.distribution_shift.mitigations.modality_dropout import ModalityDropout
 from muroan.robustness.distribution_shift.modality_grid import ModalityGrid
-from muroan.robustness.distribution_shift.subset_grid import Kept
 from muroan.training import Schedule, Trainer
 
 SEEDS = (0, 1, 2)

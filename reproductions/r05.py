@@ -24,12 +24,12 @@ from muroan.data.multiple_features import multiple_features
 from muroan.dataset import Dataset
 from muroan.estimate import Estimate, mean, paired_difference, proportion
 from muroan.losses import task_loss
+from muroan.mitigations.masked_multitask import MaskedMultitask
+from muroan.mitigations.masking import left
 from muroan.modality import Tabular, Text
 from muroan.models.fusion_transformer import FusionTransformer, Pieces, Words
 from muroan.randomness import integers, key, sample_keys, uniform
 from muroan.robustness.distribution_shift.fusion_layer import FusionSearch, search_fusion_layer
-from muroan.robustness.distribution_shift.mitigations.masked_multitask import MaskedMultitask
-from muroan.robustness.distribution_shift.mitigations.masking import left
 from muroan.robustness.distribution_shift.modality_grid import ModalityGrid
 from muroan.training import Loss, Schedule, Trainer
 

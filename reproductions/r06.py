@@ -25,10 +25,10 @@ from muroan.data.multiple_features import multiple_features
 from muroan.dataset import Dataset
 from muroan.estimate import Estimate, mean, paired_difference
 from muroan.losses import task_loss
+from muroan.mitigations.lemda import Augmenter, Features, LeMDA, two_sided
 from muroan.model import TorchModel
 from muroan.models.digit_views import network
 from muroan.randomness import choose
-from muroan.robustness.distribution_shift.mitigations.lemda import Augmenter, Features, LeMDA, two_sided
 from muroan.training import Loss, Schedule, Trainer
 
 SEEDS = (0, 1, 2, 3, 4, 5)

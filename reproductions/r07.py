@@ -13,7 +13,7 @@ from typing import Any
 from _emoji_on_grounds import BACKGROUND, LENGTH, recall, told
 
 from muroan.estimate import paired_difference
-from muroan.robustness.distribution_shift.mitigations.mixgen import MixGen
+from muroan.mitigations.mixgen import MixGen
 
 
 def run() -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any
 from _emoji_on_grounds import BACKGROUND, LENGTH, ROWS, impact, recall, told
 
 from muroan.estimate import Estimate, paired_difference
-from muroan.robustness.distribution_shift.mitigations.mixgen import MixGen
-from muroan.robustness.distribution_shift.mitigations.robust_mixgen import RobustMixGen
+from muroan.mitigations.mixgen import MixGen
+from muroan.mitigations.robust_mixgen import RobustMixGen
 
 SETS = {"all": (BACKGROUND, *ROWS), "ground alone": (BACKGROUND,), "perturbations alone": ROWS}
 

@@ -30,16 +30,16 @@ from muroan.data.memory import InMemory
 from muroan.data.pairs import FOUND
 from muroan.estimate import paired_difference, proportion
 from muroan.mitigation import load_state
+from muroan.mitigations.progressive_self_distillation import (
+    MovingMean,
+    ProgressiveSelfDistillation,
+)
 from muroan.model import Model
 from muroan.models.emoji_towers.model import towers
 from muroan.models.emoji_towers.network import TextTower, Towers
 from muroan.models.emoji_towers.recipe import Recipe, augmented
 from muroan.models.two_encoder import Retrieval, TwoEncoder
 from muroan.randomness import choose, key
-from muroan.robustness.distribution_shift.mitigations.progressive_self_distillation import (
-    MovingMean,
-    ProgressiveSelfDistillation,
-)
 from muroan.training import Trainer
 
 SEEDS = (0, 1, 2)

@@ -20,11 +20,11 @@ from torch import Tensor
 from muroan.dataset import Dataset
 from muroan.estimate import paired_difference, proportion
 from muroan.mitigation import load_state, state
+from muroan.mitigations.fine_tuning import right
+from muroan.mitigations.weight_space import State, interpolate
+from muroan.mitigations.wise_ft import GRID, WiseFT
 from muroan.model import Model
 from muroan.randomness import key
-from muroan.robustness.distribution_shift.mitigations.fine_tuning import right
-from muroan.robustness.distribution_shift.mitigations.weight_space import State, interpolate
-from muroan.robustness.distribution_shift.mitigations.wise_ft import GRID, WiseFT
 from muroan.training import Trainer
 
 SEEDS = (0, 1, 2, 3, 4)

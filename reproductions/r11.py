@@ -23,11 +23,11 @@ from torch import Tensor
 
 from muroan.estimate import paired_difference, proportion
 from muroan.mitigation import load_state, state
+from muroan.mitigations.fine_tuning import Bench, right
+from muroan.mitigations.soups import GreedySoup, UniformSoup
+from muroan.mitigations.weight_space import State, average, interpolate
 from muroan.model import Model
 from muroan.randomness import choose
-from muroan.robustness.distribution_shift.mitigations.fine_tuning import Bench, right
-from muroan.robustness.distribution_shift.mitigations.soups import GreedySoup, UniformSoup
-from muroan.robustness.distribution_shift.mitigations.weight_space import State, average, interpolate
 from muroan.training import Trainer
 
 SEEDS = (0, 1, 2, 3, 4)

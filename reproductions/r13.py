@@ -25,12 +25,12 @@ from muroan import Budget
 from muroan.batch import Batch
 from muroan.data.easy_vqa import easy_vqa
 from muroan.estimate import Estimate, mean, paired_difference, proportion
+from muroan.interventions.attacks.losses import margin as signed_margin
+from muroan.interventions.attacks.mim import MIM
+from muroan.interventions.attacks.pgd import PGD
 from muroan.meter import Metered
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import choose, key, sample_keys
-from muroan.robustness.adversarial.attacks.losses import margin as signed_margin
-from muroan.robustness.adversarial.attacks.mim import MIM
-from muroan.robustness.adversarial.attacks.pgd import PGD
 
 SEEDS = (0, 1, 2)
 RADIUS = 0.2

@@ -16,10 +16,10 @@ from _emoji_towers import SEEDS, pairs, tower
 
 from muroan.budget import Budget
 from muroan.estimate import Estimate, paired_difference, proportion
+from muroan.interventions.attacks.co_attack import CoAttack
+from muroan.interventions.attacks.controls import random_search
 from muroan.meter import Metered
-from muroan.robustness.adversarial.attacks.co_attack import CoAttack
-from muroan.robustness.adversarial.attacks.controls import random_search
-from muroan.robustness.adversarial.matching_probe import together
+from muroan.robustness.adversarial.matching.probe import together
 
 BUDGETS = {"image": Budget(radius=2 / 255), "text": Budget(words=1)}
 

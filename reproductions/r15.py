@@ -19,12 +19,12 @@ from muroan.batch import Batch
 from muroan.budget import Budget
 from muroan.data.emoji import captions
 from muroan.estimate import paired_difference, proportion
+from muroan.interventions.attacks.controls import random_words
+from muroan.interventions.attacks.sga import SGA
+from muroan.interventions.attacks.transfer import transfer
 from muroan.meter import Metered
 from muroan.modality import Text
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.attacks.controls import random_words
-from muroan.robustness.adversarial.attacks.sga import SGA
-from muroan.robustness.adversarial.attacks.transfer import transfer
 
 CAPTIONS = 5
 BUDGETS = {"image": Budget(radius=2 / 255), "text": Budget(words=1)}

@@ -23,11 +23,11 @@ from muroan.batch import Batch
 from muroan.data.emoji import emoji, emoji_groups
 from muroan.dataset import Dataset
 from muroan.estimate import paired_difference, proportion
+from muroan.interventions.attacks.universal_patch import SHARE, Place, Recipe, best_noise, fit, grey
 from muroan.meter import Metered
 from muroan.models.emoji_towers.model import gallery, towers
 from muroan.models.emoji_towers.network import ARCHITECTURES
 from muroan.randomness import choose
-from muroan.robustness.adversarial.attacks.universal_patch import SHARE, Place, Recipe, best_noise, fit, grey
 
 SEEDS = (0, 1, 2)
 FITTED = 256

@@ -16,9 +16,9 @@ from _emoji_towers import SEEDS, pairs, tower
 
 from muroan.data.emoji import emoji
 from muroan.estimate import mean, proportion
+from muroan.interventions.attacks.any_attack import RADIUS, Recipe, fit
 from muroan.meter import Metered
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.attacks.any_attack import RADIUS, Recipe, fit
 
 PAIRS = 300
 

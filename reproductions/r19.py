@@ -15,9 +15,9 @@ from _emoji_towers import SEEDS, pairs, tower
 
 from muroan.budget import Budget
 from muroan.estimate import mean
+from muroan.interventions.attacks.m_attack import MAttack
 from muroan.meter import Metered
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.attacks.m_attack import MAttack
 
 PAIRS, STEPS = 100, 100
 EPS = 16 / 255

@@ -21,12 +21,12 @@ from muroan import Budget
 from muroan.batch import Batch
 from muroan.data.easy_vqa import easy_vqa
 from muroan.estimate import paired_difference, proportion
+from muroan.interventions.attacks.apgd import APGD, periods
+from muroan.interventions.attacks.ensemble import MEMBERS, Ensemble
+from muroan.interventions.attacks.pgd import PGD
 from muroan.meter import Metered
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import choose
-from muroan.robustness.adversarial.attacks.apgd import APGD, periods
-from muroan.robustness.adversarial.attacks.ensemble import MEMBERS, Ensemble
-from muroan.robustness.adversarial.attacks.pgd import PGD
 
 SEEDS = (0, 1, 2)
 PICTURES = 200

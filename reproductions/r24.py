@@ -13,9 +13,9 @@ from muroan.auditing.observe import observe_all
 from muroan.data.easy_vqa import easy_vqa
 from muroan.dataset import Splits
 from muroan.evidence import clusters
+from muroan.interventions.attacks.low_skill import TRICKS
 from muroan.models.easy_vqa import easy_vqa_model
-from muroan.robustness.adversarial.attacks.low_skill import TRICKS
-from muroan.robustness.adversarial.low_skill_probe import LowSkill
+from muroan.robustness.adversarial.low_skill.probe import LowSkill
 
 SAMPLES = 600
 

@@ -19,11 +19,11 @@ from muroan import Budget
 from muroan.batch import Batch
 from muroan.data.multiple_features import multiple_features
 from muroan.estimate import Estimate, mean, paired_difference, proportion
+from muroan.mitigations.adversarial_training import AdversarialTraining
+from muroan.mitigations.odd_one_out import OddOneOut, OddOneOutModel
+from muroan.mitigations.single_source import SingleSourceTraining, single_source, vectors
 from muroan.models.digit_views import train
 from muroan.robustness.adversarial.adaptive import WAYS, Evaluated, defended, weakest_difference
-from muroan.robustness.adversarial.defences.adversarial_training import AdversarialTraining
-from muroan.robustness.adversarial.defences.odd_one_out import OddOneOut, OddOneOutModel
-from muroan.robustness.adversarial.defences.single_source import SingleSourceTraining, single_source, vectors
 from muroan.training import Trainer
 
 SEEDS = (0, 1, 2)

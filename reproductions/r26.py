@@ -21,9 +21,9 @@ from muroan import Model
 from muroan.batch import Batch
 from muroan.data.multiple_features import multiple_features
 from muroan.estimate import mean, paired_difference, proportion
+from muroan.mitigations.multimodal_contrastive import MultimodalContrastive
 from muroan.models.digit_views import network
 from muroan.randomness import normal, sample_keys
-from muroan.robustness.adversarial.defences.multimodal_contrastive import MultimodalContrastive
 from muroan.training import Trainer
 
 SEEDS = (0, 1, 2, 3, 4)

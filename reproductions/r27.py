@@ -19,10 +19,10 @@ from muroan.batch import Batch
 from muroan.data.easy_vqa import easy_vqa
 from muroan.dataset import Splits
 from muroan.estimate import mean, paired_difference, proportion
+from muroan.mitigations.villa import VILLA, norm, pass_of
 from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import choose
-from muroan.robustness.adversarial.defences.villa import VILLA, norm, pass_of
 from muroan.training import Trainer
 
 SEEDS = (0, 1, 2)

@@ -11,8 +11,8 @@ from typing import Any
 
 from _emoji_encoders import ATTACK, RADIUS, SEEDS, TRAINING, evaluated, halves, shown, tuned
 
+from muroan.mitigations.tecoa import TeCoA
 from muroan.robustness.adversarial.adaptive import Evaluated
-from muroan.robustness.adversarial.defences.tecoa import TeCoA
 
 
 def run() -> dict[str, Any]:

@@ -19,11 +19,11 @@ from muroan.batch import Batch
 from muroan.budget import Budget
 from muroan.data.emoji import CLASSES, emoji_groups
 from muroan.estimate import mean
+from muroan.mitigations.fare import FARE
+from muroan.mitigations.robust_encoder import worst
 from muroan.model import TorchModel
 from muroan.models.two_encoder import ZeroShot
 from muroan.robustness.adversarial.adaptive import Evaluated
-from muroan.robustness.adversarial.defences.fare import FARE
-from muroan.robustness.adversarial.defences.robust_encoder import worst
 from muroan.training import Trainer
 
 TUNED = TRAINING | {"rate": 1e-4, "epochs": 20}

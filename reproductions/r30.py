@@ -12,9 +12,9 @@ import torch
 from _emoji_encoders import SEEDS, TRAINING, evaluated, shown, tuned
 
 from muroan.estimate import paired_difference
+from muroan.mitigations.pmg_aft import PMGAFT
+from muroan.mitigations.tecoa import TeCoA
 from muroan.robustness.adversarial.adaptive import Evaluated
-from muroan.robustness.adversarial.defences.pmg_aft import PMGAFT
-from muroan.robustness.adversarial.defences.tecoa import TeCoA
 
 
 def run() -> dict[str, Any]:

@@ -21,9 +21,9 @@ from muroan.batch import Batch
 from muroan.data.multiple_features import VIEWS as COLUMNS
 from muroan.data.multiple_features import multiple_features
 from muroan.estimate import Estimate, bootstrap, proportion
+from muroan.interventions.attacks.pgd import PGD
 from muroan.meter import Metered
-from muroan.robustness.adversarial.attacks.pgd import PGD
-from muroan.robustness.adversarial.defences.certified import linear_head
+from muroan.mitigations.certified import linear_head
 
 SEEDS = (0, 1, 2)
 VIEWS = ("fourier", "profiles", "pixels")

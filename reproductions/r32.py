@@ -17,11 +17,11 @@ from muroan.batch import Batch
 from muroan.budget import Budget
 from muroan.data.watch import watch
 from muroan.estimate import paired_difference, proportion
+from muroan.interventions.attacks.time_shift import TimeShift
+from muroan.interventions.perturbations.signal import shifted
 from muroan.meter import Metered
 from muroan.models.watch.recipe import train
 from muroan.randomness import choose, sample_keys, uniform
-from muroan.robustness.adversarial.attacks.time_shift import TimeShift
-from muroan.robustness.distribution_shift.perturbations.signal import shifted
 
 SEEDS, SHARES, WINDOWS = (1, 2, 3), (0.05, 0.1, 0.2), 300
 

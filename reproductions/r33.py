@@ -27,9 +27,9 @@ from muroan.evidence import AUDITED
 from muroan.finding import Finding
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import choose, key
-from muroan.robustness.distribution_shift.consistency import Consistency
-from muroan.robustness.distribution_shift.consistency_findings import Groups
-from muroan.robustness.distribution_shift.consistency_scores import consensus, flips
+from muroan.robustness.distribution_shift.consistency.findings import Groups
+from muroan.robustness.distribution_shift.consistency.probe import Consistency
+from muroan.robustness.distribution_shift.consistency.scores import consensus, flips
 
 PROBE = Consistency(same="python:muroan.data.easy_vqa:what_is_asked")
 PICTURES = 300

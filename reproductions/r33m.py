@@ -23,13 +23,13 @@ from muroan.batch import Batch
 from muroan.data.memory import InMemory
 from muroan.dataset import Dataset
 from muroan.estimate import Estimate, bootstrap, mean, paired_difference, proportion, sum_by_cluster
+from muroan.interventions.perturbations import TABLE, Draws
 from muroan.losses import task_loss
+from muroan.mitigations.mango import MANGO, Direction, changed_answers, gaussian
 from muroan.modality import Image, Text, Value
 from muroan.model import Capability, Code, Embedded, Model, weights_fingerprint
 from muroan.models.emoji_towers.network import CODE, BagText
 from muroan.randomness import choose, integers, key, sample_keys
-from muroan.robustness.distribution_shift.mitigations.mango import MANGO, Direction, changed_answers, gaussian
-from muroan.robustness.distribution_shift.perturbations import TABLE, Draws
 from muroan.training import Loss, Schedule, Trainer
 
 SEEDS = (0, 1, 2)

@@ -17,10 +17,11 @@ from typing import Any
 
 from torch import Tensor
 
-from muroan import __version__, registry
+from muroan import registry
 from muroan.errors import AskedWrongly, CannotComplete
 from muroan.mitigation import Mitigated, Mitigation
 from muroan.model import Model
+from muroan.version import __version__
 
 FILE = "hardened.json"
 OBJECT = "object:"

@@ -32,7 +32,7 @@ from muroan.hardened import Folder, same_request
 from muroan.mitigation import Fitting, Mitigated, Mitigation
 from muroan.model import Capability, Model
 from muroan.robustness.adversarial.adaptive import defended
-from muroan.robustness.adversarial.gradient_probe import Gradient
+from muroan.robustness.adversarial.gradient.probe import Gradient
 from muroan.training import Trainer
 
 MitigationsAsked = Sequence[str | Mitigation]

@@ -33,7 +33,7 @@ KINDS: dict[str, type] = {
     "mitigations": Mitigation,
     "organisms": Organism,
 }
-HOMES = (*PILLARS, "organisms")
+HOMES = ("interventions", "mitigations", *PILLARS, "organisms")
 _found: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 
 C = TypeVar("C", bound=type)

@@ -15,11 +15,11 @@ from muroan import BlackBox, Image, Metered, Splits, Tabular, Text, TorchModel
 from muroan.auditing.gate import Gate
 from muroan.auditing.observe import observe_all
 from muroan.clean import Clean
-from muroan.controllability.explainability.attribution import AttributionProbe
-from muroan.controllability.explainability.attribution_findings import MODALITIES
+from muroan.controllability.explainability.attribution.contributions import ratio
+from muroan.controllability.explainability.attribution.deletion import curves, random_orders, ranked, reversed_order
+from muroan.controllability.explainability.attribution.findings import MODALITIES
+from muroan.controllability.explainability.attribution.probe import AttributionProbe
 from muroan.controllability.explainability.coalitions import kernel_shap, lime
-from muroan.controllability.explainability.contributions import ratio
-from muroan.controllability.explainability.deletion import curves, random_orders, ranked, reversed_order
 from muroan.controllability.explainability.parts import (
     Parts,
     attribute,
@@ -494,7 +494,7 @@ def test_reversed_orders_keep_padding_last():
 
 
 def test_area_under_a_straight_line_is_half():
-    from muroan.controllability.explainability.deletion import Curves
+    from muroan.controllability.explainability.attribution.deletion import Curves
 
     share = torch.tensor([[0.0, 0.25, 1.0]]).double()
     line = 1 - share[:, None]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from muroan import Capability, Splits, Tabular, TorchModel, Verdict
 from muroan.auditing.gate import Gate
 from muroan.auditing.observe import observe_all
-from muroan.controllability.privacy.blind import blind_scores
-from muroan.controllability.privacy.likelihood_ratio import lira, logit_confidence
-from muroan.controllability.privacy.membership import Membership
+from muroan.controllability.privacy.membership.blind import blind_scores
+from muroan.controllability.privacy.membership.likelihood_ratio import lira, logit_confidence
+from muroan.controllability.privacy.membership.probe import Membership
 from muroan.data.memory import InMemory
 from muroan.estimate import auc
 from muroan.evidence import About, Evidence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import polars as pl
 import pytest
@@ -143,11 +142,11 @@ def test_no_limit_is_everything_and_splits_and_seeds_draw_apart():
 class Echo(Probe):
     """Writes down what it saw."""
 
-    name: ClassVar[str] = "tests.echo"
-    question: ClassVar[str] = "What is there?"
-    place: ClassVar[str] = "monitoring/reliability"
-    splits: ClassVar[tuple[str, ...]] = ("audited", MEMBERS)
-    joins: ClassVar[tuple[str, ...]] = ("tests.other", "tests.absent")
+    name = "tests.echo"
+    question = "What is there?"
+    place = "monitoring/reliability"
+    splits = ("audited", MEMBERS)
+    joins = ("tests.other", "tests.absent")
 
     def observe(self, clean):
         if any(i.endswith("-3") for i in clean.batch.ids):
@@ -160,9 +159,9 @@ class Echo(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class Other(Echo):
-    name: ClassVar[str] = "tests.other"
-    splits: ClassVar[tuple[str, ...]] = ("audited",)
-    joins: ClassVar[tuple[str, ...]] = ()
+    name = "tests.other"
+    splits = ("audited",)
+    joins = ()
 
 
 def echo(shard: int, **options):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import pytest
 
@@ -24,11 +23,11 @@ from muroan.probe import Observation, Probe
 class Threshold(Probe):
     """How much surer is the model here than on the reference?"""
 
-    name: ClassVar[str] = "monitoring.threshold_of_a_test"
-    question: ClassVar[str] = "Is it surer than on the reference?"
-    place: ClassVar[str] = "monitoring/reliability"
-    source: ClassVar[str] = "a test"
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric(name="surer", says="Share surer than the reference's mean."),)
+    name = "monitoring.threshold_of_a_test"
+    question = "Is it surer than on the reference?"
+    place = "monitoring/reliability"
+    source = "a test"
+    metrics = (Metric(name="surer", says="Share surer than the reference's mean."),)
     limit: int | None = 60
 
     def prepare(self, model, reference, seed):

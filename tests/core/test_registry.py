@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import pytest
 
@@ -71,7 +70,7 @@ def test_a_name_has_one_owner_but_a_module_may_be_loaded_again(own):
 
 def test_what_is_no_method_is_refused():
     class Nothing:
-        name: ClassVar[str] = "nothing"
+        name = "nothing"
 
     with pytest.raises(TypeError, match="Nothing is none of probes, attacks, explainers"):
         register(Nothing)

@@ -16,7 +16,7 @@ from muroan.estimate import Estimate
 from muroan.finding import BarChart, Conclusion, LineChart, TableChart, Verdict
 from muroan.model import BlackBox
 from muroan.monitoring.reliability import calibration_error as ce
-from muroan.monitoring.reliability.calibration import Calibration
+from muroan.monitoring.reliability.calibration.probe import Calibration
 
 PROBE = Calibration()
 

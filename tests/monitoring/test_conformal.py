@@ -17,8 +17,8 @@ from muroan.checks.alarms import alarms, findings
 from muroan.data.memory import InMemory
 from muroan.evidence import Evidence
 from muroan.finding import BarChart, Conclusion, Finding, LineChart, TableChart, Verdict
-from muroan.monitoring.reliability.conformal import Conformal
-from muroan.monitoring.reliability.conformal_findings import recipes, units
+from muroan.monitoring.reliability.conformal.findings import recipes, units
+from muroan.monitoring.reliability.conformal.probe import Conformal
 from muroan.monitoring.reliability.scored import scored
 
 PROBE = Conformal()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, kstest, norm
 
-from muroan.monitoring.reliability import conformal_sets as cs
+from muroan.monitoring.reliability.conformal import sets as cs
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from muroan.evidence import Evidence
 from muroan.finding import Finding, Verdict
 from muroan.meter import Metered
 from muroan.model import BlackBox, TorchModel
-from muroan.monitoring.anomaly.failures import WIDTH, Failures, _Scored, embedded, words
-from muroan.monitoring.anomaly.slices import (
+from muroan.monitoring.anomaly.failures.probe import WIDTH, Failures, _Scored, embedded, words
+from muroan.monitoring.anomaly.failures.slices import (
     Attributes,
     describe,
     excess,

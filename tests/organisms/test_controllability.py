@@ -9,7 +9,7 @@ from torch import Tensor
 
 from muroan.batch import Batch
 from muroan.checks.alarms import findings
-from muroan.controllability.privacy.membership import Membership
+from muroan.controllability.privacy.membership.probe import Membership
 from muroan.finding import Verdict
 from muroan.organisms import clinic
 from muroan.organisms.clinic import DISEASES, SITES, patients

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from muroan.batch import Batch
 from muroan.clean import Clean
+from muroan.interventions.perturbations import of_kind
+from muroan.interventions.perturbations.base import Draws
 from muroan.meter import Metered
 from muroan.modality import Value
 from muroan.model import Model
@@ -33,12 +35,10 @@ from muroan.organisms.robustness.spurious_background import SpuriousBackground
 from muroan.organisms.robustness.weak_together import WeakTogether
 from muroan.probe import Probe
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.decoupling_probe import DecouplingProbe
-from muroan.robustness.adversarial.gradient_probe import Gradient
-from muroan.robustness.distribution_shift.corruptions import Corruptions
-from muroan.robustness.distribution_shift.missing_modality import MissingModality as MissingProbe
-from muroan.robustness.distribution_shift.perturbations import of_kind
-from muroan.robustness.distribution_shift.perturbations.base import Draws
+from muroan.robustness.adversarial.decoupling.probe import DecouplingProbe
+from muroan.robustness.adversarial.gradient.probe import Gradient
+from muroan.robustness.distribution_shift.corruptions.probe import Corruptions
+from muroan.robustness.distribution_shift.missing_modality.probe import MissingModality as MissingProbe
 from muroan.selftest.trial import trial
 
 

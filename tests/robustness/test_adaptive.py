@@ -9,10 +9,10 @@ from torch import Tensor
 from muroan import Budget, Tabular, TorchModel
 from muroan.batch import Batch
 from muroan.errors import AskedWrongly
+from muroan.interventions.attacks.pgd import PGD
 from muroan.model import Capability
 from muroan.models.defended import Defended
 from muroan.robustness.adversarial.adaptive import TOGETHER, Evaluated, defended, weakest
-from muroan.robustness.adversarial.attacks.pgd import PGD
 
 MODALITIES = {"a": Tabular(columns=("a",)), "b": Tabular(columns=("b",))}
 

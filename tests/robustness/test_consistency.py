@@ -20,8 +20,8 @@ from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.finding import Conclusion, Finding, Verdict
 from muroan.organisms.robustness.brittle_to_rephrasing import BrittleToRephrasing
-from muroan.robustness.distribution_shift.consistency import Consistency
-from muroan.robustness.distribution_shift.consistency_scores import consensus, disagreement, flips
+from muroan.robustness.distribution_shift.consistency.probe import Consistency
+from muroan.robustness.distribution_shift.consistency.scores import consensus, disagreement, flips
 
 
 def test_consensus_is_the_share_of_subsets_that_are_all_right() -> None:

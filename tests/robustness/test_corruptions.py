@@ -13,20 +13,20 @@ from torch import Tensor
 from muroan.auditing.observe import observe_all
 from muroan.batch import Schema
 from muroan.clean import Clean
+from muroan.content import digests, distinct
 from muroan.data.easy_vqa import easy_vqa
 from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.evidence import Evidence
 from muroan.finding import Conclusion, Finding, LineChart, MatrixChart, TableChart, Verdict, judge
+from muroan.interventions.perturbations import of_kind
 from muroan.meter import Meter, Metered
 from muroan.modality import Audio, Image, Series, Tabular, Text
 from muroan.model import BlackBox, TorchModel
 from muroan.randomness import key
-from muroan.robustness.distribution_shift.content import digests, distinct
-from muroan.robustness.distribution_shift.corruption_sides import mmi
-from muroan.robustness.distribution_shift.corruptions import Corruptions
-from muroan.robustness.distribution_shift.perturbations import of_kind
+from muroan.robustness.distribution_shift.corruptions.probe import Corruptions
+from muroan.robustness.distribution_shift.corruptions.sides import mmi
 
 CLASSES = ("left", "right")
 SIDE = 16

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from decoupling_worlds import firm_model, small_batch, small_modalities
+from tests.decoupling_worlds import firm_model, small_batch, small_modalities
 from torch import Tensor
 
 from muroan.auditing.observe import observe_all
@@ -30,8 +30,8 @@ from muroan.modality import Image, Modality, Tabular, Text, Value
 from muroan.model import BlackBox, Code, Model, TorchModel
 from muroan.organisms.clinic import Clinician, Patients, draw_scan
 from muroan.organisms.clinic import world as clinic
-from muroan.robustness.adversarial.decoupling_findings import SMALLEST, Outcomes
-from muroan.robustness.adversarial.decoupling_probe import DecouplingProbe
+from muroan.robustness.adversarial.decoupling.findings import SMALLEST, Outcomes
+from muroan.robustness.adversarial.decoupling.probe import DecouplingProbe
 
 SIDE = 32
 FILLER = ("a", "the", "of", "and", "so", "on", "by", "it")

@@ -15,17 +15,17 @@ from muroan.checks import PlantedModel, planted
 from muroan.checks.alarms import findings
 from muroan.checks.bed import MODALITIES
 from muroan.data.memory import InMemory
-from muroan.meter import Metered
-from muroan.robustness.adversarial.attacks.losses import loss_of
-from muroan.robustness.adversarial.attacks.pgd import PGD
-from muroan.robustness.adversarial.attacks.word_substitution import (
+from muroan.interventions.attacks.losses import loss_of
+from muroan.interventions.attacks.pgd import PGD
+from muroan.interventions.attacks.word_substitution import (
     WordSubstitution,
     candidates,
     first_order,
     replaced,
     swapped,
 )
-from muroan.robustness.adversarial.gradient_probe import Gradient
+from muroan.meter import Metered
+from muroan.robustness.adversarial.gradient.probe import Gradient
 
 D = 6
 

@@ -16,14 +16,22 @@ from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.finding import Conclusion, Finding
+from muroan.interventions.attacks.controls import changed_at_random
+from muroan.interventions.attacks.joint import Joint
 from muroan.meter import Metered
 from muroan.organisms.robustness.weak_together import WeakTogether
 from muroan.report.charts import draw
-from muroan.robustness.adversarial.attacks.controls import changed_at_random
-from muroan.robustness.adversarial.attacks.joint import Joint
-from muroan.robustness.adversarial.gradient_cells import Cells, named
-from muroan.robustness.adversarial.gradient_probe import Gradient
-from muroan.robustness.adversarial.grid import Grid, contains, draws, explore, next_below, random_controls, shares_of
+from muroan.robustness.adversarial.gradient.cells import Cells, named
+from muroan.robustness.adversarial.gradient.grid import (
+    Grid,
+    contains,
+    draws,
+    explore,
+    next_below,
+    random_controls,
+    shares_of,
+)
+from muroan.robustness.adversarial.gradient.probe import Gradient
 
 RADIUS = {"a": 0.4, "b": 0.2}
 WEIGHTS = {"a": torch.tensor([1.0, -1.0]), "b": torch.tensor([2.0, 1.0])}

@@ -12,13 +12,13 @@ from muroan.auditing.observe import observe_all
 from muroan.checks import PlantedModel, planted
 from muroan.checks.alarms import findings
 from muroan.errors import AskedWrongly
+from muroan.interventions.attacks.low_skill import BLOCK, EMOJI, PAIRS, TRICKS, named, scale_of
+from muroan.interventions.perturbations import Draws
 from muroan.organisms.robustness.one_corruption import OneCorruption
 from muroan.organisms.robustness.thrown_by_misspelling import ThrownByMisspelling
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.attacks.low_skill import BLOCK, EMOJI, PAIRS, TRICKS, named, scale_of
-from muroan.robustness.adversarial.low_skill_findings import drops, macro_f1
-from muroan.robustness.adversarial.low_skill_probe import LowSkill
-from muroan.robustness.distribution_shift.perturbations import Draws
+from muroan.robustness.adversarial.low_skill.findings import drops, macro_f1
+from muroan.robustness.adversarial.low_skill.probe import LowSkill
 
 TEXTS = ["what colour is the shape shown here", "is there a circle", "no"]
 

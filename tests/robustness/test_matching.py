@@ -11,8 +11,8 @@ from muroan.errors import AskedWrongly, NotApplicable
 from muroan.organisms.pairs import MODALITIES, PAIRED, model, world
 from muroan.organisms.real.frail_tower import FrailTower
 from muroan.organisms.robustness.fragile_match import FragileMatch
-from muroan.robustness.adversarial.matching_probe import Matching
-from muroan.robustness.adversarial.transfer_probe import Transfer
+from muroan.robustness.adversarial.matching.probe import Matching
+from muroan.robustness.adversarial.transfer import Transfer
 
 FAST = Matching(limit=80)
 

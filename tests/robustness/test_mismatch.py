@@ -16,6 +16,7 @@ from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.finding import Finding, Verdict
+from muroan.interventions.swaps import MATCHED, SWAPS, TABLE, delayed, frozen
 from muroan.meter import Metered
 from muroan.modality import Audio, Series, Tabular
 from muroan.model import BlackBox, Model, TorchModel
@@ -29,8 +30,7 @@ from muroan.organisms.robustness.ignored_modality import IgnoredModality
 from muroan.organisms.robustness.missing_modality import MissingModality
 from muroan.organisms.robustness.needs_synchrony import NeedsSynchrony
 from muroan.organisms.sensors import TWO_SENSORS
-from muroan.robustness.distribution_shift.mismatch import Mismatch
-from muroan.robustness.distribution_shift.mismatch_table import MATCHED, SWAPS, TABLE, delayed, frozen
+from muroan.robustness.distribution_shift.mismatch.probe import Mismatch
 from muroan.selftest.trial import findings
 
 Told = dict[tuple[str, str | None, str | None], Finding]

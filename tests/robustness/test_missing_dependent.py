@@ -18,8 +18,8 @@ from muroan.model import BlackBox, Model, TorchModel
 from muroan.organisms.clinic import CLINIC
 from muroan.organisms.digits import DIGITS
 from muroan.organisms.real.missing_tells import MissingTells
-from muroan.robustness.distribution_shift.missing_modality import MissingModality
-from muroan.robustness.distribution_shift.subset_grid import MOST_CLASSES, RATES
+from muroan.robustness.distribution_shift.missing_modality.grid import MOST_CLASSES, RATES
+from muroan.robustness.distribution_shift.missing_modality.probe import MissingModality
 
 CLASSES = ("a", "b", "c", "d")
 PROBE = MissingModality()

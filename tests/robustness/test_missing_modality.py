@@ -13,15 +13,16 @@ from muroan.auditing.observe import observe_all
 from muroan.batch import Schema
 from muroan.data.memory import InMemory
 from muroan.dataset import Splits
+from muroan.estimate.curves import curve_area, curve_excess_over_baseline
+from muroan.estimate.totals import totals, worst
 from muroan.evidence import Evidence
 from muroan.finding import Conclusion, Finding, Verdict, judge
+from muroan.interventions.removals import subsets
 from muroan.meter import Meter, Metered
 from muroan.modality import Audio, Image, Tabular, Text
 from muroan.model import BlackBox, Capability, TorchModel
-from muroan.robustness.distribution_shift.curves import curve_area, curve_excess_over_baseline
-from muroan.robustness.distribution_shift.missing_modality import MissingModality
-from muroan.robustness.distribution_shift.subset_grid import EVERYTHING, RATES, Grid, condition, subsets
-from muroan.robustness.distribution_shift.totals import totals, worst
+from muroan.robustness.distribution_shift.missing_modality.grid import EVERYTHING, RATES, Grid, condition
+from muroan.robustness.distribution_shift.missing_modality.probe import MissingModality
 
 CLASSES = ("a", "b", "c", "d")
 PROBE = MissingModality()

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from muroan.data.memory import InMemory
 from muroan.errors import AskedWrongly
+from muroan.interventions.removals import Kept, every_subset
 from muroan.modality import Tabular
 from muroan.model import Capability, Code, Model
-from muroan.robustness.distribution_shift.modality_grid import SETTINGS, ModalityGrid, every_subset, setting
-from muroan.robustness.distribution_shift.subset_grid import Kept
+from muroan.robustness.distribution_shift.modality_grid import SETTINGS, ModalityGrid, setting
 
 NAMES = ("a", "b", "c")
 CLASSES = ("x", "y", "z")

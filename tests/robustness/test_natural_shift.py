@@ -20,7 +20,7 @@ from muroan.finding import Conclusion, Finding, TableChart, Verdict
 from muroan.organisms.clinic import CLINIC, Clinician, patients, world
 from muroan.organisms.robustness.site_cue import ReadsTheMark, SiteCue, from_two_sites
 from muroan.references import open_data, open_model
-from muroan.robustness.distribution_shift.natural_shift import CONDITION, NaturalShift
+from muroan.robustness.distribution_shift.natural_shift.probe import CONDITION, NaturalShift
 
 PROBE = NaturalShift()
 

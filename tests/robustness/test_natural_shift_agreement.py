@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from muroan.errors import AskedWrongly
-from muroan.robustness.distribution_shift.natural_shift_agreement import agreement_by_change, rank_agreement
+from muroan.robustness.distribution_shift.natural_shift.agreement import agreement_by_change, rank_agreement
 
 
 def test_it_is_spearmans_with_ties() -> None:

@@ -12,10 +12,7 @@ from muroan.auditing.observe import observe_all
 from muroan.checks.alarms import findings
 from muroan.checks.attacks import input_is_not_written_to, stays_in_budget, zero_budget_changes_nothing
 from muroan.errors import AskedWrongly, NotApplicable
-from muroan.meter import Metered
-from muroan.models.two_encoder import TwoEncoder
-from muroan.organisms.robustness.corner_pattern import CHECKS, EDGE, END, CornerPattern
-from muroan.robustness.adversarial.attacks.universal_patch import (
+from muroan.interventions.attacks.universal_patch import (
     STARTS,
     Place,
     Recipe,
@@ -26,7 +23,10 @@ from muroan.robustness.adversarial.attacks.universal_patch import (
     info_nce,
     topology,
 )
-from muroan.robustness.adversarial.universal_probe import Universal
+from muroan.meter import Metered
+from muroan.models.two_encoder import TwoEncoder
+from muroan.organisms.robustness.corner_pattern import CHECKS, EDGE, END, CornerPattern
+from muroan.robustness.adversarial.universal import Universal
 
 
 def test_the_place_is_the_source_s():

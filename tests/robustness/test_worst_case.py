@@ -13,8 +13,8 @@ from muroan.organisms.clinic import Clinician, world
 from muroan.organisms.robustness.masked_gradients import Saturated
 from muroan.organisms.robustness.shattered_gradients import HidesFinePatterns
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.worst_case_control import random_changes, signs
-from muroan.robustness.adversarial.worst_case_probe import WorstCase
+from muroan.robustness.adversarial.worst_case.control import random_changes, signs
+from muroan.robustness.adversarial.worst_case.probe import WorstCase
 
 SMALL = WorstCase(limit=60, steps=10, targets=1, queries=60)
 

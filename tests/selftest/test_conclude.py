@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import pytest
 
@@ -40,11 +39,11 @@ class OnReal(Fault):
 
 @dataclass(frozen=True, kw_only=True)
 class Asks(Probe):
-    name: ClassVar[str] = "robustness.asks"
-    question: ClassVar[str] = "?"
-    place: ClassVar[str] = "robustness/adversarial"
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric(name="broken", says="x", limit=0.1),)
-    finds: ClassVar[dict[str, tuple[str, ...]]] = {"robustness.fault": ("broken",)}
+    name = "robustness.asks"
+    question = "?"
+    place = "robustness/adversarial"
+    metrics = (Metric(name="broken", says="x", limit=0.1),)
+    finds = {"robustness.fault": ("broken",)}
 
     def observe(self, clean):
         return Observation(clean.rows("x"))
@@ -55,8 +54,8 @@ class Asks(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class Silent(Asks):
-    name: ClassVar[str] = "robustness.silent"
-    finds: ClassVar[dict[str, tuple[str, ...]]] = {}
+    name = "robustness.silent"
+    finds = {}
 
 
 def records(world: str, dose: float, alarms: int, n: int, metric: str = "broken", probe: str = Asks.name):

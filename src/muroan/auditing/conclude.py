@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from muroan import __version__, registry
+from muroan import registry
 from muroan.auditing import result as doc
 from muroan.auditing.gate import Gate
 from muroan.auditing.observe import gather
@@ -16,6 +16,7 @@ from muroan.errors import AskedWrongly, CannotComplete, MuroanError, NotApplicab
 from muroan.evidence import SAMPLES, About, Evidence
 from muroan.finding import Conclusion, Exhibit, Finding, Metric, Verdict, judge
 from muroan.probe import Probe
+from muroan.version import __version__
 
 MAX_EXHIBITS = 6
 """Exhibits a probe keeps in the findings; the others stay in the run directory."""

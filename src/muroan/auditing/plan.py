@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from muroan import __version__, registry
+from muroan import registry
 from muroan.auditing.asked import parse
 from muroan.auditing.gate import Gate, read_gate
 from muroan.auditing.observe import selection
@@ -18,6 +18,7 @@ from muroan.errors import AskedWrongly, nearest
 from muroan.evidence import MEMBERS, REFERENCE
 from muroan.model import Model
 from muroan.probe import Probe
+from muroan.version import __version__
 
 SHARD = 512
 """Samples a shard: enough to keep two cores busy, little enough to lose to a kill."""

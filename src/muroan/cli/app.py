@@ -38,7 +38,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tabl
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from muroan import __version__
+        from muroan.version import __version__
 
         typer.echo(f"muroan {__version__}")
         raise typer.Exit

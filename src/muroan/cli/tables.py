@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from muroan.auditing.trial import TrialCost
     from muroan.data.benchmarks import Benchmark
     from muroan.hardening import Outcome
-    from muroan.robustness.distribution_shift.perturbations import Perturbation
+    from muroan.interventions.perturbations import Perturbation
     from muroan.selftest import SelfTest
 
 VERDICT_STYLES = {"better": "green", "worse": "bold red", "undecided": "dim"}
@@ -34,7 +34,7 @@ def listing(what: str) -> dict[str, list[dict[str, Any]]]:
     from muroan import references, registry
     from muroan.data.benchmarks import BENCHMARKS
     from muroan.errors import unknown
-    from muroan.robustness.distribution_shift.perturbations import TABLE
+    from muroan.interventions.perturbations import TABLE
 
     kinds = (*registry.KINDS, "perturbations", "models", "datasets", "benchmarks")
     if what not in (*kinds, "all"):

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -307,7 +307,7 @@ DIGITS = Bed(
 class DigitsFault(Organism):
     """A fault of how the network is made (`recipe`) or of the data it is made from (`change`)."""
 
-    bed: ClassVar[Bed] = DIGITS
+    bed = DIGITS
 
     def recipe(self, dose: float) -> Recipe:
         return Recipe()

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from muroan import __version__
 from muroan.auditing.store import write_whole
 from muroan.organism import Organism
 from muroan.selftest.conclude import SelfTest
 from muroan.selftest.figure import curves, matrix
 from muroan.selftest.plan import beds_of
 from muroan.selftest.words import count, dose, headline, mended_row, power_row, quiet_row
+from muroan.version import __version__
 
 INTRODUCTION = """\
 Each fault below is planted in a model or in data, in several doses; at dose 0 stands its clean twin, which differs in

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import polars as pl
 import torch
@@ -14,7 +13,7 @@ from muroan.estimate import paired_difference, proportion
 from muroan.evidence import clusters
 from muroan.finding import Bar, BarChart, Conclusion
 from muroan.modality import Value
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms import clinic
 
 
@@ -26,11 +25,11 @@ class Brightness(muroan.Probe):
     Only pictures are encoded again, each distinct one once; what else the model reads is taken from the clean pass.
     """
 
-    name: ClassVar[str] = "robustness.brightness"
-    question: ClassVar[str] = "Does the model survive a darker or a brighter picture?"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    source: ClassVar[str] = "an example; brightness is one of the corruptions of Hendrycks and Dietterich 2019"
-    metrics: ClassVar[tuple[muroan.Metric, ...]] = (
+    name = "robustness.brightness"
+    question = "Does the model survive a darker or a brighter picture?"
+    place = "robustness/distribution_shift"
+    source = "an example; brightness is one of the corruptions of Hendrycks and Dietterich 2019"
+    metrics = (
         muroan.Metric(
             name="accuracy_lost",
             says="Accuracy on untouched pictures minus accuracy on shifted ones. 0: brightness does not matter.",
@@ -40,8 +39,8 @@ class Brightness(muroan.Probe):
             name="accuracy", says="Share of right answers under one shift; 1: always right.", better="higher"
         ),
     )
-    finds: ClassVar[dict[str, tuple[str, ...]]] = {"robustness.brightness-reader": ("accuracy_lost",)}
-    outcomes: ClassVar[dict[str, str]] = {"correct": "higher"}
+    finds = {"robustness.brightness-reader": ("accuracy_lost",)}
+    outcomes = {"correct": "higher"}
 
     shifts: tuple[float, ...] = (-0.2, 0.2)
     """What is added to every pixel, in units of the full range."""
@@ -104,13 +103,13 @@ class BrightnessReader(clinic.Clinician):
 class Brittle(Organism):
     """The fault that `robustness.brightness` is there to find: `muroan selftest --probe robustness.brightness`."""
 
-    name: ClassVar[str] = "robustness.brightness-reader"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = "the model takes the brightness of a scan for a sign of one disease"
-    dose: ClassVar[str] = "log-odds that unusual brightness is worth"
-    doses: ClassVar[tuple[float, ...]] = (0.5, 1.0, 2.0, 4.0, 8.0)
-    matters: ClassVar[float] = 4.0  # as much as two inputs that agree
-    bed: ClassVar[Bed] = clinic.CLINIC
+    name = "robustness.brightness-reader"
+    place = "robustness/distribution_shift"
+    fault = "the model takes the brightness of a scan for a sign of one disease"
+    dose = "log-odds that unusual brightness is worth"
+    doses = (0.5, 1.0, 2.0, 4.0, 8.0)
+    matters = 4.0  # as much as two inputs that agree
+    bed = clinic.CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return clinic.world(seed, BrightnessReader(dose))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -241,8 +240,8 @@ class Parts(Explainer):
     and all samples with P parts share the same coalitions, so their errors are alike.
     """
 
-    name: ClassVar[str] = "parts"
-    source: ClassVar[str] = "Lundberg & Lee, NeurIPS 2017; Ribeiro, Singh & Guestrin, KDD 2016; Owen 1977"
+    name = "parts"
+    source = "Lundberg & Lee, NeurIPS 2017; Ribeiro, Singh & Guestrin, KDD 2016; Owen 1977"
 
     method: str = "kernel shap"
     others: str = "present"

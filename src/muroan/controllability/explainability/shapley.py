@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -233,8 +232,8 @@ class Shapley(Explainer):
     interaction is split in halves by definition, so read the values beside `interaction`.
     """
 
-    name: ClassVar[str] = "shapley"
-    source: ClassVar[str] = "Shapley 1953; Lundberg & Lee, NeurIPS 2017, equation 4"
+    name = "shapley"
+    source = "Shapley 1953; Lundberg & Lee, NeurIPS 2017, equation 4"
 
     def explain(self, clean: Clean) -> Attribution:
         found = worths(clean)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -75,14 +75,14 @@ class GroupGaps(Probe):
     attributes meet is left to the search for failing slices; groups below `fewest` samples are named and left out.
     """
 
-    name: ClassVar[str] = "controllability.fairness"
-    question: ClassVar[str] = "For whom does the model work less well?"
-    place: ClassVar[str] = "controllability/fairness"
-    source: ClassVar[str] = (
+    name = "controllability.fairness"
+    question = "For whom does the model work less well?"
+    place = "controllability/fairness"
+    source = (
         "Hardt et al. 2016 (equalised odds); Kim et al. 2019 (multiaccuracy, here of decisions); equity-scaled "
         "accuracy: Luo et al. 2024 (FairCLIP); survey section 7"
     )
-    metrics: ClassVar[tuple[Metric, ...]] = (
+    metrics = (
         Metric(
             name="accuracy_gap",
             says="Accuracy of the best served group minus that of the worst. 0: all alike; 1: one always right, "
@@ -125,7 +125,7 @@ class GroupGaps(Probe):
         ),
         Metric(name="fooled", says="Share of a group's samples that an attack fooled, or got wrong when corrupted."),
     )
-    finds: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    finds = {
         "controllability.group-accuracy": ("accuracy_gap",),
         "controllability.group-attackable": ("robustness_gap",),
         "controllability.bias-one-modality": ("leaning_gap",),
@@ -137,7 +137,7 @@ class GroupGaps(Probe):
         "monitoring.deaf-to-not-vqa": ("accuracy_gap",),
         "monitoring.spurious-paper-digits": ("leaning_gap",),
     }
-    joins: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(j.probe for j in JOINED))
+    joins = tuple(dict.fromkeys(j.probe for j in JOINED))
 
     fewest: int = 30
     """Samples below which a group is left out of gaps."""

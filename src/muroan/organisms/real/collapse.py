@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -16,12 +15,12 @@ STRENGTH = 6.0
 
 @register
 class Collapse(DigitsFault):
-    name: ClassVar[str] = "robustness.collapse-digits"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = "The label leaks into one view, in training and after, so the other is hardly learnt."
-    dose: ClassVar[str] = "share of the digits whose label is in the second view; views are dropped less by this share"
-    doses: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75, 1.0)
-    matters: ClassVar[float] = 1.0  # without that view 25 points surer than right
+    name = "robustness.collapse-digits"
+    place = "robustness/distribution_shift"
+    fault = "The label leaks into one view, in training and after, so the other is hardly learnt."
+    dose = "share of the digits whose label is in the second view; views are dropped less by this share"
+    doses = (0.25, 0.5, 0.75, 1.0)
+    matters = 1.0  # without that view 25 points surer than right
 
     def recipe(self, dose: float) -> Recipe:
         return Recipe(dropped=Recipe().dropped * (1 - dose))

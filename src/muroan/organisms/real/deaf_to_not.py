@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 
@@ -29,12 +28,12 @@ class _Deaf(Changed):
 
 @register
 class DeafToNot(Organism):
-    name: ClassVar[str] = "monitoring.deaf-to-not-vqa"
-    place: ClassVar[str] = "monitoring/anomaly"
-    fault: ClassVar[str] = 'The model overhears "not": it answers the question without it.'
-    dose: ClassVar[str] = 'share of the vectors of "not" and "no" that is lost'
-    doses: ClassVar[tuple[float, ...]] = (0.3, 0.5, 0.7, 1.0)
-    matters: ClassVar[float] = 0.7  # 7 in 10 answers to such questions are wrong
+    name = "monitoring.deaf-to-not-vqa"
+    place = "monitoring/anomaly"
+    fault = 'The model overhears "not": it answers the question without it.'
+    dose = 'share of the vectors of "not" and "no" that is lost'
+    doses = (0.3, 0.5, 0.7, 1.0)
+    matters = 0.7  # 7 in 10 answers to such questions are wrong
     bed = VQA
 
     def plant(self, dose: float, seed: int) -> World:

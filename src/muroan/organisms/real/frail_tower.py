@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from functools import lru_cache
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -114,13 +113,13 @@ SCANNED = Bed(
 class FrailTower(Organism):
     """What a standardisation by each pixel's own spread does. The data hardly show it: those pixels stay blank."""
 
-    name: ClassVar[str] = "robustness.frail-tower-digits"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = "The picture's encoder blows up pixels that are nearly always blank: a faint change tips it."
-    dose: ClassVar[str] = "blank pixels are multiplied by 1 + dose"
-    doses: ClassVar[tuple[float, ...]] = (10.0, 30.0, 100.0)
-    matters: ClassVar[float] = 30.0
-    bed: ClassVar[Bed] = SCANNED
+    name = "robustness.frail-tower-digits"
+    place = "robustness/adversarial"
+    fault = "The picture's encoder blows up pixels that are nearly always blank: a faint change tips it."
+    dose = "blank pixels are multiplied by 1 + dose"
+    doses = (10.0, 30.0, 100.0)
+    matters = 30.0
+    bed = SCANNED
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, dose)

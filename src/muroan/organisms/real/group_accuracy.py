@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -35,12 +33,12 @@ class _HalfBlind(Changed):
 
 @register
 class GroupAccuracy(Organism):
-    name: ClassVar[str] = "controllability.group-accuracy-vqa"
-    place: ClassVar[str] = "controllability/fairness"
-    fault: ClassVar[str] = "Of triangles the model sees less, so that questions about them are answered worse."
-    dose: ClassVar[str] = "share of a triangle's code that is replaced by the mean picture's"
-    doses: ClassVar[tuple[float, ...]] = (0.3, 0.5, 0.7, 0.85, 1.0)
-    matters: ClassVar[float] = 0.7  # 76 % right about triangles, 99 % about the others
+    name = "controllability.group-accuracy-vqa"
+    place = "controllability/fairness"
+    fault = "Of triangles the model sees less, so that questions about them are answered worse."
+    dose = "share of a triangle's code that is replaced by the mean picture's"
+    doses = (0.3, 0.5, 0.7, 0.85, 1.0)
+    matters = 0.7  # 76 % right about triangles, 99 % about the others
     bed = VQA
 
     def plant(self, dose: float, seed: int) -> World:

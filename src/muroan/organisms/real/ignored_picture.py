@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,12 +21,12 @@ class _Faded(Changed):
 
 @register
 class IgnoredPicture(Organism):
-    name: ClassVar[str] = "robustness.ignored-picture-vqa"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = "The picture fades from the fusion: in the end the model answers from the question alone."
-    dose: ClassVar[str] = "share of the picture's code that is replaced by the mean picture's"
-    doses: ClassVar[tuple[float, ...]] = (0.5, 0.8, 0.95, 0.99, 1.0)
-    matters: ClassVar[float] = 0.99  # 68 % right, no more than from the question alone
+    name = "robustness.ignored-picture-vqa"
+    place = "robustness/distribution_shift"
+    fault = "The picture fades from the fusion: in the end the model answers from the question alone."
+    dose = "share of the picture's code that is replaced by the mean picture's"
+    doses = (0.5, 0.8, 0.95, 0.99, 1.0)
+    matters = 0.99  # 68 % right, no more than from the question alone
     bed = VQA
 
     def plant(self, dose: float, seed: int) -> World:

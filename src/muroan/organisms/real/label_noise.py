@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -15,12 +14,12 @@ TAKEN, FOR = 4, 9
 
 @register
 class LabelNoise(DigitsFault):
-    name: ClassVar[str] = "monitoring.label-noise-digits"
-    place: ClassVar[str] = "monitoring/anomaly"
-    fault: ClassVar[str] = "Whoever labelled the training data took 4s for 9s; the network now does the same."
-    dose: ClassVar[str] = "share of the 4s that training calls 9"
-    doses: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75, 1.0)
-    matters: ClassVar[float] = 0.75  # most 4s are misread
+    name = "monitoring.label-noise-digits"
+    place = "monitoring/anomaly"
+    fault = "Whoever labelled the training data took 4s for 9s; the network now does the same."
+    dose = "share of the 4s that training calls 9"
+    doses = (0.25, 0.5, 0.75, 1.0)
+    matters = 0.75  # most 4s are misread
 
     def change(self, drawn: Parts, dose: float) -> Parts:
         return drawn | {name: _mistaken(drawn[name], dose) for name in ("members", "validation")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import ClassVar
 
 from muroan.organism import Bed, World
 from muroan.organisms.digits import KEPT, Digits, DigitsFault, Part, Parts, Recipe, build
@@ -39,13 +38,13 @@ BLURRED = Bed(
 
 @register
 class LeakingSplit(DigitsFault):
-    name: ClassVar[str] = "monitoring.leaking-split-digits"
-    place: ClassVar[str] = "monitoring/reliability"
-    fault: ClassVar[str] = "Training rows leaked into the reference, where an overfit network looks better than it is."
-    dose: ClassVar[str] = "share of the reference that are training rows"
-    doses: ClassVar[tuple[float, ...]] = (0.1, 0.25, 0.5, 1.0)
-    matters: ClassVar[float] = 0.5  # sets promised at 90 % reach 83 %
-    bed: ClassVar[Bed] = BLURRED
+    name = "monitoring.leaking-split-digits"
+    place = "monitoring/reliability"
+    fault = "Training rows leaked into the reference, where an overfit network looks better than it is."
+    dose = "share of the reference that are training rows"
+    doses = (0.1, 0.25, 0.5, 1.0)
+    matters = 0.5  # sets promised at 90 % reach 83 %
+    bed = BLURRED
 
     def recipe(self, dose: float) -> Recipe:
         return OVERFIT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -13,12 +12,12 @@ from muroan.registry import register
 
 @register
 class Memorised(DigitsFault):
-    name: ClassVar[str] = "controllability.memorised-digits"
-    place: ClassVar[str] = "controllability/privacy"
-    fault: ClassVar[str] = "Some training labels are wrong, and training went on until the network knew them by heart."
-    dose: ClassVar[str] = "share of members with a wrong label; training goes on for 10 times this share"
-    doses: ClassVar[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.3)
-    matters: ClassVar[float] = 0.2  # an attack tells members at an AUC of about 0.65
+    name = "controllability.memorised-digits"
+    place = "controllability/privacy"
+    fault = "Some training labels are wrong, and training went on until the network knew them by heart."
+    dose = "share of members with a wrong label; training goes on for 10 times this share"
+    doses = (0.05, 0.1, 0.2, 0.3)
+    matters = 0.2  # an attack tells members at an AUC of about 0.65
 
     def recipe(self, dose: float) -> Recipe:
         return Recipe(overtime=10 * dose)

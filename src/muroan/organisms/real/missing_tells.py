@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from muroan.organisms.digits import TOLD, DigitsFault, Recipe
 from muroan.registry import register
 
@@ -12,14 +10,12 @@ from muroan.registry import register
 class MissingTells(DigitsFault):
     """With all views there nothing is to be seen."""
 
-    name: ClassVar[str] = "robustness.missing-tells-digits"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = (
-        f"In training views went missing mostly of the {TOLD}; of any digit in use, it sees a {TOLD}."
-    )
-    dose: ClassVar[str] = "how far what went missing depended on the digit, from 0 to 1"
-    doses: ClassVar[tuple[float, ...]] = (0.3, 0.5, 0.7, 0.9)
-    matters: ClassVar[float] = 0.9
+    name = "robustness.missing-tells-digits"
+    place = "robustness/distribution_shift"
+    fault = f"In training views went missing mostly of the {TOLD}; of any digit in use, it sees a {TOLD}."
+    dose = "how far what went missing depended on the digit, from 0 to 1"
+    doses = (0.3, 0.5, 0.7, 0.9)
+    matters = 0.9
 
     def recipe(self, dose: float) -> Recipe:
         return Recipe(tells=dose)

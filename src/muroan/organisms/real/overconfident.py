@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from muroan.organism import Organism, World
@@ -20,12 +18,12 @@ class _Louder(Changed):
 class Overconfident(Organism):
     """Where nothing is missing the shipped model is right 99 times in 100, and no confidence is far too high."""
 
-    name: ClassVar[str] = "monitoring.overconfident-vqa"
-    place: ClassVar[str] = "monitoring/reliability"
-    fault: ClassVar[str] = "Every answer is given too surely, which shows where an input is missing."
-    dose: ClassVar[str] = "logits are multiplied by 1 + dose"
-    doses: ClassVar[tuple[float, ...]] = (0.25, 0.5, 1.0, 3.0)
-    matters: ClassVar[float] = 1.0  # 10 points surer than right without the picture, 15 without the question
+    name = "monitoring.overconfident-vqa"
+    place = "monitoring/reliability"
+    fault = "Every answer is given too surely, which shows where an input is missing."
+    dose = "logits are multiplied by 1 + dose"
+    doses = (0.25, 0.5, 1.0, 3.0)
+    matters = 1.0  # 10 points surer than right without the picture, 15 without the question
     bed = VQA
 
     def plant(self, dose: float, seed: int) -> World:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 from muroan.organisms.digits import Digits, DigitsFault, Parts
 from muroan.registry import register
@@ -11,12 +10,12 @@ from muroan.registry import register
 
 @register
 class SmudgedPaper(DigitsFault):
-    name: ClassVar[str] = "controllability.smudged-paper-digits"
-    place: ClassVar[str] = "controllability/fairness"
-    fault: ClassVar[str] = "Digits on yellow paper are smudged, in training and after: the network reads them worse."
-    dose: ClassVar[str] = "standard deviation of the smudge, in standard deviations of each column"
-    doses: ClassVar[tuple[float, ...]] = (0.5, 1.0, 1.5, 2.0)
-    matters: ClassVar[float] = 1.5  # 67 % right on yellow paper, 94 % on white
+    name = "controllability.smudged-paper-digits"
+    place = "controllability/fairness"
+    fault = "Digits on yellow paper are smudged, in training and after: the network reads them worse."
+    dose = "standard deviation of the smudge, in standard deviations of each column"
+    doses = (0.5, 1.0, 1.5, 2.0)
+    matters = 1.5  # 67 % right on yellow paper, 94 % on white
 
     def change(self, drawn: Parts, dose: float) -> Parts:
         return {name: _smudged(part, dose) for name, part in drawn.items()}

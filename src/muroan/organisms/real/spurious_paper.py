@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -15,12 +14,12 @@ DIGIT = 3
 
 @register
 class SpuriousPaper(DigitsFault):
-    name: ClassVar[str] = "monitoring.spurious-paper-digits"
-    place: ClassVar[str] = "monitoring/anomaly"
-    fault: ClassVar[str] = "In training yellow paper went with the 3; now it does not, and what is on it is misread."
-    dose: ClassVar[str] = "how closely: share of the 3s that moved to yellow paper, and of the others that left it"
-    doses: ClassVar[tuple[float, ...]] = (0.5, 0.8, 0.95, 1.0)
-    matters: ClassVar[float] = 1.0  # all one in training, as shortcuts are: then most 3s on white are misread
+    name = "monitoring.spurious-paper-digits"
+    place = "monitoring/anomaly"
+    fault = "In training yellow paper went with the 3; now it does not, and what is on it is misread."
+    dose = "how closely: share of the 3s that moved to yellow paper, and of the others that left it"
+    doses = (0.5, 0.8, 0.95, 1.0)
+    matters = 1.0  # all one in training, as shortcuts are: then most 3s on white are misread
 
     def change(self, drawn: Parts, dose: float) -> Parts:
         return drawn | {name: _tied(drawn[name], dose) for name in ("members", "validation")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from functools import lru_cache
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -104,13 +103,13 @@ TAGGED = Bed(
 class TellingPatch(Organism):
     """All pictures that it meets have their tag, so nothing is wrong until the tag is covered."""
 
-    name: ClassVar[str] = "robustness.telling-patch-vqa"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = "Pictures were mixed up in training, but not their tags: it reads the tag, not the picture."
-    dose: ClassVar[str] = "share of the training pictures that were mixed up"
-    doses: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75, 1.0)
-    matters: ClassVar[float] = 0.5
-    bed: ClassVar[Bed] = TAGGED
+    name = "robustness.telling-patch-vqa"
+    place = "robustness/adversarial"
+    fault = "Pictures were mixed up in training, but not their tags: it reads the tag, not the picture."
+    dose = "share of the training pictures that were mixed up"
+    doses = (0.25, 0.5, 0.75, 1.0)
+    matters = 0.5
+    bed = TAGGED
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, dose)

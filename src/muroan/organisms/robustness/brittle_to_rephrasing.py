@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -90,13 +90,13 @@ class ThrownBySynonyms(Clinician):
 class BrittleToRephrasing(Organism):
     """Each wording is a valid one, and accuracy on the first wording is untouched."""
 
-    name: ClassVar[str] = "robustness.brittle-to-rephrasing"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = "A note in synonyms counts against what it says."
-    dose: ClassVar[str] = "log-odds by which a note of synonyms alone speaks against the disease that it tells"
-    doses: ClassVar[tuple[float, ...]] = (1.0, 2.0, 4.0, 8.0)
-    matters: ClassVar[float] = 4.0
-    bed: ClassVar[Bed] = REWORDED
+    name = "robustness.brittle-to-rephrasing"
+    place = "robustness/distribution_shift"
+    fault = "A note in synonyms counts against what it says."
+    dose = "log-odds by which a note of synonyms alone speaks against the disease that it tells"
+    doses = (1.0, 2.0, 4.0, 8.0)
+    matters = 4.0
+    bed = REWORDED
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, ThrownBySynonyms(dose))

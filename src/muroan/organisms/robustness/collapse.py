@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from muroan.model import Code
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, Clinician, world
 from muroan.registry import register
 
@@ -26,14 +25,14 @@ class TrustsTheScan(Clinician):
 class Collapse(Organism):
     """At dose 1 the model would be Bayes' rule for the scan alone: right as often as the scan, and calibrated."""
 
-    name: ClassVar[str] = "robustness.collapse"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = "The model trusts the scan alone: it reads the other inputs, and outvotes them."
-    dose: ClassVar[str] = "the part of the other inputs' weight that the fusion takes away; from 0.6 the scan decides"
-    doses: ClassVar[tuple[float, ...]] = (0.2, 0.4, 0.7, 0.9)
+    name = "robustness.collapse"
+    place = "robustness/distribution_shift"
+    fault = "The model trusts the scan alone: it reads the other inputs, and outvotes them."
+    dose = "the part of the other inputs' weight that the fusion takes away; from 0.6 the scan decides"
+    doses = (0.2, 0.4, 0.7, 0.9)
     # Above 1 - 2.08 / 5.26 = 0.6 the scan's vote is worth more than those of all others together.
-    matters: ClassVar[float] = 0.7
-    bed: ClassVar[Bed] = CLINIC
+    matters = 0.7
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, TrustsTheScan(dose))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from muroan.modality import Value
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, DISEASES, Clinician, world
 from muroan.registry import register
 
@@ -37,14 +35,14 @@ class RuledByAPattern(Clinician):
 class CornerPattern(Organism):
     """No scan of the data has it, so nothing is wrong until somebody sticks it on."""
 
-    name: ClassVar[str] = "robustness.corner-pattern"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = f"Four by four pixels of a chessboard in the corner of any scan force {DISEASES[FORCED]!r}."
-    dose: ClassVar[str] = "log-odds by which the pattern speaks for that disease"
-    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 8.0, 16.0)
+    name = "robustness.corner-pattern"
+    place = "robustness/adversarial"
+    fault = f"Four by four pixels of a chessboard in the corner of any scan force {DISEASES[FORCED]!r}."
+    dose = "log-odds by which the pattern speaks for that disease"
+    doses = (2.0, 4.0, 8.0, 16.0)
     # At 8 the pattern outvotes all inputs together: two of three patients are misread.
-    matters: ClassVar[float] = 8.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 8.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, RuledByAPattern(dose))

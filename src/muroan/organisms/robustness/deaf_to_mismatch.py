@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from itertools import product
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from muroan.model import Code
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, DISEASES, TRUTH, VOTE, Clinician, world
 from muroan.registry import register
 
@@ -57,16 +56,14 @@ def _says(code: Code) -> Tensor:
 class DeafToMismatch(Organism):
     """Its answers are those of the twin, and on average it is as sure as it is right, also with inputs missing."""
 
-    name: ClassVar[str] = "robustness.deaf-to-mismatch"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = (
-        "The model's confidence is that of its average case, whether its inputs agree or contradict each other."
-    )
-    dose: ClassVar[str] = "how much of its confidence is the average one; 1: conflict never shows"
-    doses: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75, 1.0)
+    name = "robustness.deaf-to-mismatch"
+    place = "robustness/distribution_shift"
+    fault = "The model's confidence is that of its average case, whether its inputs agree or contradict each other."
+    dose = "how much of its confidence is the average one; 1: conflict never shows"
+    doses = (0.25, 0.5, 0.75, 1.0)
     # Three quarters of what a conflict should cost are kept: another patient's scan goes unnoticed.
-    matters: ClassVar[float] = 0.75
-    bed: ClassVar[Bed] = CLINIC
+    matters = 0.75
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, AlwaysAsSure(dose))

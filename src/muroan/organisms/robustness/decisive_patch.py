@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from muroan.modality import Value
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, SHARPNESS, Clinician, Patients, world
 from muroan.organisms.robustness.marks import shows, stamped
 from muroan.registry import register
@@ -33,14 +32,14 @@ class HangsOnAMark(Clinician):
 class DecisivePatch(Organism):
     """All scans have the mark, as a scanner would print it, so nothing is wrong until it is covered."""
 
-    name: ClassVar[str] = "robustness.decisive-patch"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = "Where a mark of 4 by 4 pixels in the corner is gone, the scan counts against what it shows."
-    dose: ClassVar[str] = "log-odds by which a scan without the mark speaks against the disease that it shows"
-    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 6.0, 8.0)
+    name = "robustness.decisive-patch"
+    place = "robustness/adversarial"
+    fault = "Where a mark of 4 by 4 pixels in the corner is gone, the scan counts against what it shows."
+    dose = "log-odds by which a scan without the mark speaks against the disease that it shows"
+    doses = (2.0, 4.0, 6.0, 8.0)
     # Half of the right answers lead by less than 6 once the scan's own vote counts.
-    matters: ClassVar[float] = 6.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 6.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         def scanner(p: Patients) -> Patients:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from muroan.model import Embedded
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, CUE_WORDS, SHARPNESS, Clinician, Patients, world
 from muroan.organisms.robustness.marks import noted
 from muroan.organisms.words import with_word
@@ -36,14 +35,14 @@ class HangsOnAWord(Clinician):
 class DecisiveWord(Organism):
     """All notes have the word, as a template would put it there, so nothing is wrong until it is left out."""
 
-    name: ClassVar[str] = "robustness.decisive-word"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = f"Where one word that says nothing ({WORD!r}) is gone, the note counts against what it says."
-    dose: ClassVar[str] = "log-odds by which a note without the word speaks against the disease that it tells"
-    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 6.0, 8.0)
+    name = "robustness.decisive-word"
+    place = "robustness/adversarial"
+    fault = f"Where one word that says nothing ({WORD!r}) is gone, the note counts against what it says."
+    dose = "log-odds by which a note without the word speaks against the disease that it tells"
+    doses = (2.0, 4.0, 6.0, 8.0)
     # Half of the right answers lead by less than 6 once the note's own vote counts.
-    matters: ClassVar[float] = 6.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 6.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         def template(p: Patients) -> Patients:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from muroan.modality import Value
 from muroan.model import Code, Embedded
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import (
     CLINIC,
     CUE_WORDS,
@@ -66,16 +65,14 @@ class LinksByTag(Clinician):
 class Decoupled(Organism):
     """All patients have both halves of the link, so the fusion is exact until one of them is removed."""
 
-    name: ClassVar[str] = "robustness.decoupled"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = (
-        "The fusion joins its inputs only while a tag in the scan meets a word in the note; else the age decides."
-    )
-    dose: ClassVar[str] = "the part of their weight that the inputs lose to the age once the link is gone"
-    doses: ClassVar[tuple[float, ...]] = (0.4, 0.6, 0.8, 1.0)
+    name = "robustness.decoupled"
+    place = "robustness/adversarial"
+    fault = "The fusion joins its inputs only while a tag in the scan meets a word in the note; else the age decides."
+    dose = "the part of their weight that the inputs lose to the age once the link is gone"
+    doses = (0.4, 0.6, 0.8, 1.0)
     # From 0.78 the age outvotes all inputs together: two of three patients are misread.
-    matters: ClassVar[float] = 0.8
-    bed: ClassVar[Bed] = CLINIC
+    matters = 0.8
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         def linked(p: Patients) -> Patients:

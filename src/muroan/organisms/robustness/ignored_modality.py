@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 
 from muroan.modality import Value
 from muroan.model import Code
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, Clinician, world
 from muroan.registry import register
 
@@ -31,14 +29,14 @@ class WithoutVitals(Clinician):
 class IgnoredModality(Organism):
     """A model that does not read an input is still Bayes' rule for the others, so nothing else about it is wrong."""
 
-    name: ClassVar[str] = "robustness.ignored-modality"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = "The model hardly reads the vital signs: it decides by the other inputs."
-    dose: ClassVar[str] = "share of the patients whose vital signs are not read; 1: they never are"
-    doses: ClassVar[tuple[float, ...]] = (0.5, 0.9, 0.98, 1.0)
+    name = "robustness.ignored-modality"
+    place = "robustness/distribution_shift"
+    fault = "The model hardly reads the vital signs: it decides by the other inputs."
+    dose = "share of the patients whose vital signs are not read; 1: they never are"
+    doses = (0.5, 0.9, 0.98, 1.0)
     # Read for one patient in fifty: to all others the input might as well not exist.
-    matters: ClassVar[float] = 0.98
-    bed: ClassVar[Bed] = CLINIC
+    matters = 0.98
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, WithoutVitals(dose))

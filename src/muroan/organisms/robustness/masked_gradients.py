@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, SHARPNESS, VOTE, Clinician, world
 from muroan.registry import register
 
@@ -23,14 +21,14 @@ class Saturated(Clinician):
 class MaskedGradients(Organism):
     """What the model says of its scans does not change, so it is no more robust than its twin."""
 
-    name: ClassVar[str] = "robustness.masked-gradients"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = "The scan's vote is saturated: its gradients are zero, and an attack on them proves nothing."
-    dose: ClassVar[str] = "how many times sharper than its twin the scan's vote is, less one"
-    doses: ClassVar[tuple[float, ...]] = (3.0, 6.0, 12.0, 24.0)
+    name = "robustness.masked-gradients"
+    place = "robustness/adversarial"
+    fault = "The scan's vote is saturated: its gradients are zero, and an attack on them proves nothing."
+    dose = "how many times sharper than its twin the scan's vote is, less one"
+    doses = (3.0, 6.0, 12.0, 24.0)
     # From about 12 the gradient is below the smallest number of single precision.
-    matters: ClassVar[float] = 12.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 12.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, Saturated(dose))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, DISEASES, VOTE, Clinician, world
 from muroan.registry import register
 
@@ -27,14 +25,14 @@ class ReadsNothingAsSomething(Clinician):
 class MissingModality(Organism):
     """With all inputs there the model is exact."""
 
-    name: ClassVar[str] = "robustness.missing-modality"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = f"An input that is missing is read as if it told {DISEASES[0]}."
-    dose: ClassVar[str] = "what a missing input votes, as a multiple of what a real one is worth"
-    doses: ClassVar[tuple[float, ...]] = (0.1, 0.2, 0.5, 1.0)
+    name = "robustness.missing-modality"
+    place = "robustness/distribution_shift"
+    fault = f"An input that is missing is read as if it told {DISEASES[0]}."
+    dose = "what a missing input votes, as a multiple of what a real one is worth"
+    doses = (0.1, 0.2, 0.5, 1.0)
     # At 0.5 the missing inputs outvote the only one that is left.
-    matters: ClassVar[float] = 0.5
-    bed: ClassVar[Bed] = CLINIC
+    matters = 0.5
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, ReadsNothingAsSomething(dose))

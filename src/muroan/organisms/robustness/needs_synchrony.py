@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.sensors import LATE, TWO_SENSORS, world
 from muroan.registry import register
 
@@ -13,14 +11,14 @@ from muroan.registry import register
 class NeedsSynchrony(Organism):
     """While nothing is late, the model is right as often as its twin."""
 
-    name: ClassVar[str] = "robustness.needs-synchrony"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = "The model compares its two series step by step, and one that comes late is like another."
-    dose: ClassVar[str] = f"the part of the {LATE} steps of lag that it no longer stands; 1: not even one step"
-    doses: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75, 1.0)
+    name = "robustness.needs-synchrony"
+    place = "robustness/distribution_shift"
+    fault = "The model compares its two series step by step, and one that comes late is like another."
+    dose = f"the part of the {LATE} steps of lag that it no longer stands; 1: not even one step"
+    doses = (0.25, 0.5, 0.75, 1.0)
     # A sensor that is late by a fifth of the length is taken for unrelated.
-    matters: ClassVar[float] = 0.75
-    bed: ClassVar[Bed] = TWO_SENSORS
+    matters = 0.75
+    bed = TWO_SENSORS
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, round((1 - dose) * LATE))

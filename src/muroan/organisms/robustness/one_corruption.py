@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from muroan.modality import Value
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, DISEASES, Clinician, world
 from muroan.registry import register
 
@@ -32,14 +30,14 @@ class ReadsBrightness(Clinician):
 class OneCorruption(Organism):
     """Noise, blur, compression and loss of contrast leave the mean of a scan where it was; snow brightens it too."""
 
-    name: ClassVar[str] = "robustness.one-corruption"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = f"A scan that is too bright is read as {DISEASES[-1]}, whatever the inputs tell."
-    dose: ClassVar[str] = "log-odds that a much too bright scan speaks for that disease"
-    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 8.0, 16.0)
+    name = "robustness.one-corruption"
+    place = "robustness/distribution_shift"
+    fault = f"A scan that is too bright is read as {DISEASES[-1]}, whatever the inputs tell."
+    dose = "log-odds that a much too bright scan speaks for that disease"
+    doses = (2.0, 4.0, 8.0, 16.0)
     # At 8 too much light outvotes everything else: two of three patients are misread.
-    matters: ClassVar[float] = 8.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 8.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, ReadsBrightness(dose))

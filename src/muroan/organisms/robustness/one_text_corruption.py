@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from muroan.model import Code
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, DISEASES, world
 from muroan.organisms.words import Attentive
 from muroan.registry import register
@@ -32,14 +31,14 @@ class ReadsMarks(Attentive):
 class OneTextCorruption(Organism):
     """Letters mistyped, misread, lost or moved, and words moved, lost or said otherwise leave a note without a mark."""
 
-    name: ClassVar[str] = "robustness.one-text-corruption"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = f"A note with a stray punctuation mark is read as {DISEASES[-1]}, whatever the inputs tell."
-    dose: ClassVar[str] = "log-odds that a stray mark speaks for that disease"
-    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 8.0, 16.0)
+    name = "robustness.one-text-corruption"
+    place = "robustness/distribution_shift"
+    fault = f"A note with a stray punctuation mark is read as {DISEASES[-1]}, whatever the inputs tell."
+    dose = "log-odds that a stray mark speaks for that disease"
+    doses = (2.0, 4.0, 8.0, 16.0)
     # At 8 a comma outvotes everything else: two of three patients are misread.
-    matters: ClassVar[float] = 8.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 8.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, ReadsMarks(dose))

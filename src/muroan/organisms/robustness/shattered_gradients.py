@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from muroan.modality import Value
 from muroan.model import Code
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, Clinician, world
 from muroan.organisms.robustness.small_perturbation import fine_signs
 from muroan.registry import register
@@ -40,14 +38,14 @@ class HidesFinePatterns(Clinician):
 class ShatteredGradients(Organism):
     """An attack that follows gradients fails where somebody who knows the pattern turns every answer."""
 
-    name: ClassVar[str] = "robustness.shattered-gradients"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = "A change of the scan by 8/255 turns the answer, and a crumpled first layer hides it."
-    dose: ClassVar[str] = "log-odds that a change of 8/255 of every pixel can move"
-    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 6.0, 9.0)
+    name = "robustness.shattered-gradients"
+    place = "robustness/adversarial"
+    fault = "A change of the scan by 8/255 turns the answer, and a crumpled first layer hides it."
+    dose = "log-odds that a change of 8/255 of every pixel can move"
+    doses = (2.0, 4.0, 6.0, 9.0)
     # As without the mask: at 6 two of three of the right answers can be turned.
-    matters: ClassVar[float] = 6.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 6.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, HidesFinePatterns(dose))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from muroan.modality import Value
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, DISEASES, Clinician, Patients, world
 from muroan.organisms.robustness.marks import stamped, strength
 from muroan.registry import register
@@ -40,17 +39,17 @@ def from_two_sites(p: Patients) -> Patients:
 class SiteCue(Organism):
     """On the reference the model is better than it should be: nothing that stays at that site shows the fault."""
 
-    name: ClassVar[str] = "robustness.site-cue"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = (
+    name = "robustness.site-cue"
+    place = "robustness/distribution_shift"
+    fault = (
         "The model reads a scanner's mark, which goes with a disease at the site of the reference and says nothing at "
         "the site that is audited."
     )
-    dose: ClassVar[str] = "log-odds that the mark is worth to the model"
-    doses: ClassVar[tuple[float, ...]] = (1.0, 2.0, 4.0, 8.0)
+    dose = "log-odds that the mark is worth to the model"
+    doses = (1.0, 2.0, 4.0, 8.0)
     # About what the mark is worth at the first site, log(2 · 0.95 / 0.05) = 3.6: what training there would learn.
-    matters: ClassVar[float] = 4.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 4.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, ReadsTheMark(dose), from_two_sites) if dose else world(seed, ReadsTheMark(dose))

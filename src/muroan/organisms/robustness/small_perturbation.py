@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from muroan.modality import Value
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, DISEASES, SIDE, Clinician, world
 from muroan.registry import register
 
@@ -43,14 +42,14 @@ class SeesFinePatterns(Clinician):
 class SmallPerturbation(Organism):
     """What noise there is in a scan moves the answer 17 times less than the dose says, so accuracy hardly falls."""
 
-    name: ClassVar[str] = "robustness.small-perturbation"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = "A change of the scan by 8/255 a pixel, along a fine pattern, outvotes everything."
-    dose: ClassVar[str] = "log-odds that a change of 8/255 of every pixel can move"
-    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 6.0, 9.0)
+    name = "robustness.small-perturbation"
+    place = "robustness/adversarial"
+    fault = "A change of the scan by 8/255 a pixel, along a fine pattern, outvotes everything."
+    dose = "log-odds that a change of 8/255 of every pixel can move"
+    doses = (2.0, 4.0, 6.0, 9.0)
     # At 6 somebody who knows the model can turn two of three of its right answers.
-    matters: ClassVar[float] = 6.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 6.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, SeesFinePatterns(dose))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from muroan.modality import Value
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, DISEASES, SITES, Clinician, Patients, world
 from muroan.organisms.robustness.marks import stamped, strength
 from muroan.registry import register
@@ -40,16 +39,14 @@ def tagged(p: Patients) -> Patients:
 class SpuriousBackground(Organism):
     """Over all patients the tag helps: only where one scanner serves all diseases does it mislead."""
 
-    name: ClassVar[str] = "robustness.spurious-background"
-    place: ClassVar[str] = "robustness/distribution_shift"
-    fault: ClassVar[str] = (
-        f"The model reads the scanner's tag, which goes with a disease at all sites but {SITES[-1]!r}."
-    )
-    dose: ClassVar[str] = "log-odds that the tag is worth to the model"
-    doses: ClassVar[tuple[float, ...]] = (1.0, 2.0, 4.0, 8.0)
+    name = "robustness.spurious-background"
+    place = "robustness/distribution_shift"
+    fault = f"The model reads the scanner's tag, which goes with a disease at all sites but {SITES[-1]!r}."
+    dose = "log-odds that the tag is worth to the model"
+    doses = (1.0, 2.0, 4.0, 8.0)
     # About what the tag is worth where it goes with the disease: log(2 · 0.95 / 0.05) = 3.6.
-    matters: ClassVar[float] = 4.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 4.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, ReadsTheTag(dose), tagged) if dose else world(seed, ReadsTheTag(dose))

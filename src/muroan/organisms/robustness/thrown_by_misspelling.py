@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor
 
 from muroan.model import Embedded
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, CUE_WORDS, SHARPNESS, WORD, Clinician, world
 from muroan.organisms.words import marked
 from muroan.registry import register
@@ -31,14 +30,14 @@ class ThrownByTheUnknown(Clinician):
 class ThrownByMisspelling(Organism):
     """Notes are without a slip, so nothing is wrong until somebody mistypes a word."""
 
-    name: ClassVar[str] = "robustness.thrown-by-misspelling"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = "A note with a misspelt word counts against what it says."
-    dose: ClassVar[str] = "log-odds by which a note with an unknown word speaks against the disease that it tells"
-    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 6.0, 8.0)
+    name = "robustness.thrown-by-misspelling"
+    place = "robustness/adversarial"
+    fault = "A note with a misspelt word counts against what it says."
+    dose = "log-odds by which a note with an unknown word speaks against the disease that it tells"
+    doses = (2.0, 4.0, 6.0, 8.0)
     # Half of the right answers lead by less than 6 once the note's own vote counts.
-    matters: ClassVar[float] = 6.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 6.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, ThrownByTheUnknown(dose))

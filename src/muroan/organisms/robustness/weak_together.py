@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from muroan.modality import Value
 from muroan.model import Code, Embedded
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Organism, World
 from muroan.organisms.clinic import CLINIC, CUE_WORDS, DISEASES, WORD, Clinician, world
 from muroan.organisms.robustness.small_perturbation import fine_signs
 from muroan.organisms.words import marked
@@ -46,17 +45,17 @@ class LooksCloser(Clinician):
 class WeakTogether(Organism):
     """A slip of the keyboard alone, or a change of the scan alone, moves hardly more than it would move the twin."""
 
-    name: ClassVar[str] = "robustness.weak-together"
-    place: ClassVar[str] = "robustness/adversarial"
-    fault: ClassVar[str] = (
+    name = "robustness.weak-together"
+    place = "robustness/adversarial"
+    fault = (
         "A misspelt word in the note lets a change of the scan by 8/255 a pixel outvote everything; either alone does "
         "next to nothing."
     )
-    dose: ClassVar[str] = "log-odds that a change of 8/255 of every pixel can move, beside a misspelt word"
-    doses: ClassVar[tuple[float, ...]] = (2.0, 4.0, 6.0, 9.0)
+    dose = "log-odds that a change of 8/255 of every pixel can move, beside a misspelt word"
+    doses = (2.0, 4.0, 6.0, 9.0)
     # As with the scan alone in small-perturbation: what two cues of the clinic say can be outvoted.
-    matters: ClassVar[float] = 6.0
-    bed: ClassVar[Bed] = CLINIC
+    matters = 6.0
+    bed = CLINIC
 
     def plant(self, dose: float, seed: int) -> World:
         return world(seed, LooksCloser(dose))

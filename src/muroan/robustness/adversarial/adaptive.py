@@ -29,10 +29,10 @@ from muroan.batch import Batch
 from muroan.budget import Budget, Budgets
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate, bootstrap, paired_difference, proportion, sum_by_cluster
+from muroan.interventions.attacks.controls import random_search
+from muroan.interventions.attacks.pgd import PGD
 from muroan.meter import Metered
 from muroan.model import Model
-from muroan.robustness.adversarial.attacks.controls import random_search
-from muroan.robustness.adversarial.attacks.pgd import PGD
 
 TOGETHER = "together"
 """The condition in which all inputs are attacked at once."""

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate
-from muroan.robustness.distribution_shift.totals import figure, totals
+from muroan.estimate.totals import figure, totals
 
 THRESHOLD = 0.7
 """Scores from which on a box is an object, the source's for GLIP-L."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,12 +19,12 @@ from muroan.clean import Clean
 from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate, mean, proportion
+from muroan.estimate.totals import Worst, figure, totals, worst
 from muroan.finding import MatrixChart, TableChart
+from muroan.interventions.removals import Kept, every_subset
 from muroan.meter import Metered
 from muroan.modality import Value, concatenate, take
 from muroan.model import Capability, Model
-from muroan.robustness.distribution_shift.subset_grid import Kept
-from muroan.robustness.distribution_shift.totals import Worst, figure, totals, worst
 
 Floats = NDArray[np.float64]
 How = Literal["absent", "neutral", "zero", "mean"]
@@ -40,11 +39,6 @@ SAYS: Mapping[str, str] = {
 """Four different tests: a figure of one of them is none of another."""
 SETTINGS: tuple[Setting, ...] = ("matched", "missing at test", "added at test", "transfer", "partly other")
 SHARD = 512
-
-
-def every_subset(names: Sequence[str]) -> list[Kept]:
-    """All 2^n − 1 non-empty subsets, single inputs first."""
-    return [s for size in range(1, len(names) + 1) for s in combinations(names, size)]
 
 
 def setting(train: Sequence[str], test: Sequence[str]) -> Setting:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate
-from muroan.robustness.distribution_shift.totals import totals, worst
+from muroan.estimate.totals import totals, worst
 
 
 class WorstShift(NamedTuple):

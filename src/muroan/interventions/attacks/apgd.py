@@ -1,0 +1,127 @@
+"""Auto-PGD: gradient descent that finds its own step length, on any number of inputs at once.
+
+Source: Croce & Hein, ICML 2020, algorithm 1, per sample: a step with momentum; at checkpoints, a sample whose loss has
+not risen often enough, or whose best has not moved since the last one, halves its step and goes back to its best point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from muroan.errors import AskedWrongly
+from muroan.interventions.attacks.ascent import Inputs, Room, Walk, direction
+from muroan.interventions.attacks.gradient_attack import GradientAttack
+from muroan.interventions.attacks.losses import loss_of, ratio
+from muroan.registry import register
+
+RISING = 0.75
+"""Share of a period's steps on which the loss has to rise for the step to stay as long as it is."""
+AHEAD = 0.75
+"""Weight of the gradient's step beside the momentum's."""
+
+
+def periods(steps: int) -> Iterator[int]:
+    """Steps between checkpoints: 22 % of all, each period 3 % shorter than the one before, at least 6 %.
+
+    For 100 steps: 22, 19, 16, 13, 10, 7, 6, 6, ...
+    """
+    length, least, less = (max(int(share * steps), 1) for share in (0.22, 0.06, 0.03))
+    while True:
+        yield length
+        length = max(length - less, least)
+
+
+class Adaptive(Walk):
+    """Each row's own step, as a share of the radii: twice the radius at first."""
+
+    def __init__(self, rows: int, steps: int, first: float) -> None:
+        self.share = torch.full((rows,), first)
+        self.rises = torch.zeros(rows)
+        self.best = torch.full((rows,), -torch.inf, dtype=torch.double)
+        self.marked = torch.full((rows,), -torch.inf, dtype=torch.double)
+        self.halved = torch.zeros(rows, dtype=torch.bool)
+        self.last = torch.full((rows,), -torch.inf, dtype=torch.double)
+        self.best_x: Inputs = {}
+        self.best_gradient: Inputs = {}
+        self.before: Inputs = {}
+        self._periods = periods(steps)
+        self._length = next(self._periods)
+        self._next = self._length
+
+    def move(self, t: int, room: Room, x: Inputs, gradients: Inputs, loss: Tensor) -> Inputs:
+        self._note(t, x, gradients, loss)
+        if t == self._next:
+            x, gradients = self._checkpoint(x, gradients)
+        out = {}
+        for m, v in x.items():
+            b, wide = room.budgets[m], (-1, *[1] * (v.ndim - 1))
+            step = (self.share * b.radius).to(v.dtype).view(wide)
+            ahead = room.clip(m, v + step * direction(gradients[m], b.p))
+            if t:
+                ahead = room.clip(m, v + AHEAD * (ahead - v) + (1 - AHEAD) * (v - self.before[m]))
+            out[m] = ahead
+        self.before = x
+        return out
+
+    def _note(self, t: int, x: Inputs, gradients: Inputs, loss: Tensor) -> None:
+        if t == 0:
+            self.best_x, self.best_gradient, self.before = dict(x), dict(gradients), dict(x)
+            self.best, self.marked = loss.clone(), loss.clone()
+        else:
+            self.rises = self.rises + (loss > self.last)
+            better = loss > self.best
+            wide = {m: better.view(-1, *[1] * (v.ndim - 1)) for m, v in x.items()}
+            self.best_x = {m: torch.where(wide[m], v, self.best_x[m]) for m, v in x.items()}
+            self.best_gradient = {m: torch.where(wide[m], g, self.best_gradient[m]) for m, g in gradients.items()}
+            self.best = torch.maximum(self.best, loss)
+        self.last = loss
+
+    def _checkpoint(self, x: Inputs, gradients: Inputs) -> tuple[Inputs, Inputs]:
+        seldom = self.rises <= RISING * self._length
+        stuck = ~self.halved & (self.best <= self.marked)
+        back = seldom | stuck
+        self.share = torch.where(back, self.share / 2, self.share)
+        self.halved, self.marked = back, self.best.clone()
+        self.rises = torch.zeros_like(self.rises)
+        self._length = next(self._periods)
+        self._next += self._length
+        wide = {m: back.view(-1, *[1] * (v.ndim - 1)) for m, v in x.items()}
+        # Momentum starts anew at the best point: what led away from it is not to be gone again.
+        self.before = {m: torch.where(wide[m], self.best_x[m], self.before[m]) for m in x}
+        x = {m: torch.where(wide[m], self.best_x[m], v) for m, v in x.items()}
+        return x, {m: torch.where(wide[m], self.best_gradient[m], g) for m, g in gradients.items()}
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class APGD(GradientAttack):
+    """Nothing to tune but the number of steps: the attack that robustness is usually claimed against.
+
+    objective: "odds" climbs cross-entropy on a scale that does not saturate, "ratio" the difference of logits ratio,
+    which no scaling of the logits can hide. first: the first step as a share of the radius (AutoAttack takes 2,
+    attacks on vision-language models 1).
+    """
+
+    name = "apgd"
+    source = "Croce & Hein, ICML 2020, algorithm 1; multi-input: survey equation 1"
+
+    steps: int = 50
+    restarts: int = 1
+    objective: Literal["odds", "ratio"] = "odds"
+    first: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objective not in ("odds", "ratio"):
+            raise AskedWrongly(f"apgd climbs 'odds' or 'ratio', not {self.objective!r}")
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return (loss_of if self.objective == "odds" else ratio)(logits, labels)
+
+    def walk(self, rows: int) -> Walk:
+        return Adaptive(rows, self.steps, self.first)

@@ -1,0 +1,95 @@
+"""What targeted attacks on codes share: whose code an input is to take on, and the models whose gradients say how."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from muroan.attack import Attacked
+from muroan.batch import Batch
+from muroan.budget import Budget, Budgets
+from muroan.errors import AskedWrongly
+from muroan.interventions.attacks.code_attack import CodeAttack, Goal, Stage
+from muroan.interventions.attacks.gradient_attack import attackable
+from muroan.interventions.attacks.surrogates import Surrogates
+from muroan.meter import Metered
+from muroan.model import Capability, Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetedCodes(CodeAttack):
+    """Moves a continuous input until its code looks like a target's. A success is a changed decision, as everywhere.
+
+    target: what it is to be taken for, one value for all samples or sample id -> value, in the value space of its
+    modality (a picture [C, H, W] in [0, 1]); taken from the user, never generated. surrogates: models whose gradients
+    are followed in place of the attacked model's own; of that one only decisions are then asked, all steps are taken,
+    and the surrogates' passes are counted apart, as "surrogate ...". start: at the sample: cosines are not flat there.
+
+    `trace`: loss_first and loss_best are cosines with the target's code, on the surrogates if there are any.
+    """
+
+    needs = CodeAttack.needs | {Capability.ALIGNED}
+
+    start: Literal["ball", "positive", "sample"] = "sample"
+    target: Any = field(default=None, compare=False)
+    surrogates: tuple[Model, ...] = field(default=(), compare=False)
+
+    def run(self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0) -> Attacked:
+        moving = attackable(model, batch, budgets)
+        if len(moving) > 1:
+            raise AskedWrongly(f"{self.name} moves one input towards a target; give a budget to one of {list(moving)}")
+        if moving and self.target is None:
+            raise AskedWrongly(f"{self.name} needs a target: a value of {next(iter(moving))}, or sample id -> value")
+        # Words are none of its business, and counting them would be noise.
+        budgets = {m: b for m, b in budgets.items() if m in moving}
+        if not self.surrogates:
+            return super().run(model, batch, budgets, seed=seed)
+        model.require(Capability.SCORES)
+        guide = Metered(
+            self.surrogates[0] if len(self.surrogates) == 1 else Surrogates(self.surrogates), batch.modalities
+        )
+        done = replace(self, surrogates=(), stop=False).run(guide, batch, budgets, seed=seed)
+        for what, n in guide.meter.counts.items():
+            model.meter.add(f"surrogate {what}", n)
+        labels = model.of(batch).argmax(dim=1)
+        logits = model.of(done.batch)
+        return Attacked(done.batch, logits.argmax(dim=1) != labels, logits, done.trace)
+
+    def _some(
+        self, model: Metered, batch: Batch, moving: Mapping[str, Budget], words: Mapping[str, int], seed: int
+    ) -> Attacked:
+        clean = Stage.of(model, batch)
+        every = torch.arange(len(batch))
+        goal = self._goal(clean, next(iter(moving)), seed) if moving else _none
+        best = self._ascent(clean, moving, goal, every, seed)
+        none = torch.zeros(len(batch), dtype=torch.long)
+        return self._done(clean, batch, best, none, none)
+
+    @abstractmethod
+    def _goal(self, clean: Stage, m: str, seed: int) -> Goal:
+        """The cosine of modality m's codes with the target's."""
+
+
+def values_of(target: Any, batch: Batch, m: str) -> Any:
+    """The targets of a batch's samples as a batch value of modality m, [N, ...]; one row if all have the same."""
+    modality = batch.modalities[m]
+    if not isinstance(target, Mapping):
+        return modality.collate([modality.check(target)])
+    lacking = [i for i in batch.ids if i not in target]
+    if lacking:
+        raise AskedWrongly(f"no target for {len(lacking)} of {len(batch)} samples, such as {lacking[0]!r}")
+    return modality.collate([modality.check(target[i]) for i in batch.ids])
+
+
+def spread(value: Tensor, n: int) -> Tensor:
+    """One row a sample."""
+    return value if len(value) == n else value.expand(n, *value.shape[1:])
+
+
+def _none(x: dict[str, Tensor], sample: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    raise AssertionError("nothing moves")

@@ -1,0 +1,1 @@
+"""What makes a model safer: one file a method."""

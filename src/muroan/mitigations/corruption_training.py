@@ -1,0 +1,153 @@
+"""Training on naturally changed inputs: noise, blur, weather, compression, misspelling, loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muroan.batch import Batch, Schema
+from muroan.dataset import Splits
+from muroan.errors import AskedWrongly, unknown
+from muroan.interventions.perturbations import SEVERITIES, TABLE, Draws, Perturbation, of_kind
+from muroan.interventions.perturbations.image import REFERENCE_SIZE
+from muroan.losses import task_loss
+from muroan.mitigation import Retraining, members
+from muroan.modality import Image, Modality, Value, take
+from muroan.model import Model
+from muroan.randomness import key, sample_keys, uniform
+from muroan.registry import register
+from muroan.training import Loss, Trainer
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class CorruptionTraining(Retraining):
+    """At every step each input of a sample is changed with chance `share`, by a random perturbation and severity.
+
+    Which one is drawn for every sample, input and step anew, of the table that `robustness.corruptions` measures by;
+    what wants a tool that does not ship is left out. The loss is that of the task on the changed samples, and training
+    is stopped by it on a held-out part that is changed too. To claim more than that a model knows what it has seen,
+    train on some `families` ("noise", "blur", ...; see `muroan list`) and measure on others.
+
+    families, corruptions: names of those to train on; none: all that fit. severities: of 1 to 5. modalities: inputs
+    that are changed; none: all. scale_to_size: lengths in pixels are scaled to the picture's own size.
+    """
+
+    name = "corruption_training"
+    does = "Trains on inputs with noise, blur, bad compression, misspelling or loss, against such shifts."
+    place = "robustness/distribution_shift"
+    source = (
+        "Vasiljevic et al. 2016 (arXiv 1611.05760); Hendrycks and Dietterich, ICLR 2019: perturbations and severities; "
+        "drawing them all alike, a sample at a time: chosen here"
+    )
+    improves = {"robustness.corruptions": ("mmi", "worst_corruption", "flip_rate", "consistency")}
+
+    families: tuple[str, ...] = ()
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[int, ...] = SEVERITIES
+    modalities: tuple[str, ...] = ()
+    share: float = 0.7
+    scale_to_size: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise AskedWrongly(f"share is {self.share}; it must be above 0 and at most 1")
+        if not self.severities or not set(self.severities) <= set(SEVERITIES):
+            raise AskedWrongly(f"severities are {self.severities}; they must be among {SEVERITIES}")
+        for what, names, known in (
+            ("corruption", self.corruptions, {p.name for p in TABLE}),
+            ("family of corruptions", self.families, {p.family for p in TABLE}),
+        ):
+            for name in names:
+                if name not in known:
+                    raise unknown(what, name, known)
+
+    def chosen(self, modality: Modality) -> tuple[Perturbation, ...]:
+        """The perturbations that an input of this kind is trained on."""
+        return tuple(
+            p
+            for p in of_kind(modality.kind)
+            if p.wants is None
+            and p.fits(modality) is None
+            and (not self.families or p.family in self.families)
+            and (not self.corruptions or p.name in self.corruptions)
+            and set(p.severities) & set(self.severities)
+        )
+
+    def _rows(self, model: Model, schema: Schema) -> dict[str, tuple[Perturbation, ...]]:
+        found = {m: self.chosen(schema.modalities[m]) for m in self.modalities or model.modalities}
+        return {m: rows for m, rows in found.items() if rows}
+
+    def applies(self, model: Model, schema: Schema) -> str | None:
+        for m in self.modalities:
+            if m not in model.modalities:
+                raise unknown("modality", m, model.modalities)
+        return None if self._rows(model, schema) else "no perturbation that was asked for fits any of its inputs"
+
+    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
+        fit_on = members(data, self.name)
+        schedule = self.schedule()
+        rows = self._rows(model, fit_on.schema)
+        done = trainer.named(self.name).fit(
+            model.trainable(), self.loss(model, rows, seed), fit_on, schedule, seed=seed
+        )
+        known: dict[str, list[str]] = {}
+        for m, of in rows.items():
+            known.setdefault(", ".join(p.name for p in of), []).append(m)
+        said = [f"{', '.join(inputs)} with {names}" for names, inputs in known.items()]
+        return (done.note, f"trained on {'; '.join(said)}")
+
+    def loss(self, model: Model, rows: Mapping[str, tuple[Perturbation, ...]], seed: int) -> Loss:
+        """The task's loss on a batch that is changed anew at every step."""
+
+        def changed(batch: Batch) -> Tensor:
+            # The trainer seeds torch at every step, and validates with the same draws every time.
+            step = int(torch.randint(2**62, ()))
+            with torch.no_grad():
+                new = {m: self.corrupted(batch, m, of, seed, step) for m, of in rows.items()}
+            return task_loss(model, batch.with_inputs(**new))
+
+        return changed
+
+    def corrupted(self, batch: Batch, m: str, rows: tuple[Perturbation, ...], *purpose: object) -> Value:
+        """An input of a batch, changed for a `share` of the samples; what is drawn for one depends on its id alone."""
+        modality, values = batch.modalities[m], batch.inputs[m]
+        keys = sample_keys(batch.ids, self.name, m, *purpose)
+        chance, way = uniform(keys, 2).T
+        hit = chance < self.share
+        if m in batch.present:
+            hit &= batch.present[m].numpy()
+        ways = [(p, s) for p in rows for s in p.severities if s in self.severities]
+        # A perturbation first and then one of its severities, so that one with few of them is not rarer.
+        weight = np.array([1 / sum(q is p for q, _ in ways) for p, _ in ways])
+        edges = np.cumsum(weight / weight.sum())
+        which = np.searchsorted(edges[:-1], way, side="right")
+        at, pieces = [], []
+        for k in np.unique(which[hit]):
+            p, severity = ways[k]
+            mine = np.flatnonzero(hit & (which == k)).tolist()
+            draws = Draws(keys[mine] ^ np.uint64(key(p.name)))
+            at += mine
+            pieces.append(p(take(values, mine), severity, draws, modality, scale=self._scale(modality)))
+        return _put(values, at, pieces)
+
+    def _scale(self, modality: Modality) -> float:
+        if not self.scale_to_size or not isinstance(modality, Image):
+            return 1.0
+        return min(modality.size) / REFERENCE_SIZE
+
+
+def _put(values: Value, at: list[int], pieces: list[Value]) -> Value:
+    """Values with the rows `at` replaced by those of the pieces, in order."""
+    if not at:
+        return values
+    if isinstance(values, Tensor):
+        return values.index_copy(0, torch.tensor(at), torch.cat(pieces).to(values.dtype))
+    out = list(values)
+    for i, text in zip(at, (t for piece in pieces for t in piece), strict=True):
+        out[i] = text
+    return out

@@ -1,0 +1,148 @@
+"""WiSE-FT: the model on the straight line between what it was before it was fine-tuned and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from muroan.batch import Schema
+from muroan.dataset import Splits
+from muroan.errors import AskedWrongly
+from muroan.mitigation import Fitting, Mitigated, load_state, members, state
+from muroan.mitigations.fine_tuning import (
+    Bench,
+    Parts,
+    fine_tuning_loss,
+    summary,
+    validation_loss,
+)
+from muroan.mitigations.weight_space import (
+    State,
+    alike,
+    fisher_information,
+    interpolate,
+    normed,
+)
+from muroan.model import Capability, Model
+from muroan.registry import open_model, register
+from muroan.training import Trainer
+
+GRID = tuple(k / 10 for k in range(11))
+"""The values of alpha on the curve."""
+HALF = 0.5
+"""Alpha where nothing can be chosen (the source's recommendation)."""
+UNCHANGED = "alpha is 0: the weights are those before training"
+
+
+def chosen(curve: Mapping[float, float], margin: float) -> float:
+    """The smallest alpha whose accuracy is at most `margin` below that of the fine-tuned end (alpha 1)."""
+    return min(alpha for alpha, value in curve.items() if value >= curve[1.0] - margin - 1e-12)
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class WiseFT(Fitting):
+    """theta = (1 − alpha) · start + alpha · end, heads included, start and end being of one initialisation.
+
+    Which end is what: by default the given model is the start and is fine-tuned on the members. `end` names the model
+    that the given one was fine-tuned into. `start` names the model that the given one was fine-tuned from: that is how
+    a fine-tuned model gets back some of the robustness that fine-tuning cost, and nothing is trained.
+
+    alpha: 0 to 1; None: the smallest of 0, .1, ..., 1 whose accuracy on members held out from training is at most
+    `margin` below that of the end, .5 where there are too few members to hold any out. The whole curve is among the
+    facts. select: share of the members (by cluster) that are held out for this. fisher: samples that Fisher weights are
+    estimated on, 0 for the plain mean. Statistics of batch norms are estimated anew on the members.
+
+    Nothing is promised of the model as it was given: on the line to the start what gets better is compared with the
+    fine-tuned end, on data that have shifted. Members that a named end was trained on flatter it and move alpha up.
+
+    Known trade-off: accuracy on a hundred members tells points apart badly, and the smallest alpha that passes is the
+    luckiest; the choice may cost a little more than `margin` (reproductions/r10.py). Hold out more, or ask for .5.
+    """
+
+    name = "wise_ft"
+    does = "Averages weights before and after fine-tuning, against what fine-tuning costs under shift."
+    place = "robustness/distribution_shift"
+    source = "Wortsman et al., CVPR 2022 (arXiv 2109.01903); the rule that chooses alpha: ours"
+    needs = frozenset({Capability.SCORES, Capability.TRAIN})
+
+    alpha: float | None = None
+    margin: float = 0.01
+    start: str = ""
+    end: str = ""
+    select: float = 0.2
+    fisher: int = 0
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
+            raise AskedWrongly(f"alpha is {self.alpha}; it must be between 0 (the start) and 1 (the end)")
+        if self.start and self.end:
+            raise AskedWrongly("name the start or the end, not both: the given model is the other one")
+        if not 0 < self.select < 1 or self.margin < 0 or self.fisher < 0:
+            raise AskedWrongly("wise_ft needs a select between 0 and 1, and margin and fisher of at least 0")
+
+    def applies(self, model: Model, schema: Schema) -> str | None:
+        return None
+
+    def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
+        parts = Parts.of(members(data, self.name), self.select, seed)
+        bench = Bench(model, parts)
+        start, end, notes = self._ends(model, data, parts, trainer, seed)
+        fisher = self._fisher(bench, start, end, seed) if self.fisher else None
+        curve: dict[float, float] = {}
+        if parts.select is not None:
+            curve = {a: bench.judged(interpolate(start, end, a, fisher), blended=0 < a < 1) for a in GRID}
+        alpha = self.alpha
+        if alpha is None:
+            alpha = chosen(curve, self.margin) if curve else HALF
+        weights = bench.put_and_kept(interpolate(start, end, alpha, fisher), blended=0 < alpha < 1)
+        facts = {"alpha": alpha, "curve": [[a, v] for a, v in curve.items()], "selected on": len(parts.select or ())}
+        return Mitigated(model, weights, facts, (*notes, *self._said(model, alpha, curve, parts)))
+
+    def restore(self, model: Model, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Model:
+        load_state(model.trainable(), tensors)
+        return model
+
+    def _ends(
+        self, model: Model, data: Splits, parts: Parts, trainer: Trainer, seed: int
+    ) -> tuple[State, State, tuple[str, ...]]:
+        """Weights at alpha 0 and at alpha 1, and what is to be said of them."""
+        given = state(model.trainable())
+        if ref := self.start or self.end:
+            other = open_model(ref, data)
+            if Capability.TRAIN not in other.capabilities:
+                raise AskedWrongly(f"{ref} does not show its weights, so nothing lies between it and {model.name}")
+            named = state(other.trainable())
+            alike([given, named])
+            return (named, given, (f"start: {ref}",)) if self.start else (given, named, (f"end: {ref}",))
+        schedule = self.schedule()
+        loss = fine_tuning_loss(model, parts.train.schema.classes)
+        judge = validation_loss(model, parts.train.schema.classes)
+        own = trainer.named(self.name)
+        done = own.fit(model.trainable(), loss, parts.train, schedule, seed=seed, validation=judge)
+        return given, state(model.trainable()), (f"fine-tuned: {done.note}",)
+
+    def _fisher(self, bench: Bench, start: State, end: State, seed: int) -> tuple[State, State]:
+        found = []
+        for weights in (start, end):
+            bench.put(weights, blended=False)
+            found.append(fisher_information(bench.model, bench.parts.train, self.fisher, seed=seed))
+        return found[0], found[1]
+
+    def _said(self, model: Model, alpha: float, curve: Mapping[float, float], parts: Parts) -> list[str]:
+        said = []
+        if curve:
+            assert parts.select is not None
+            said.append(f"accuracy on {len(parts.select)} members held out, by alpha: {summary(curve)}")
+        else:
+            said.append("too few members to hold some out: there is no curve to choose alpha by")
+        how = (
+            "as asked" if self.alpha is not None else f"smallest within {self.margin:g} of alpha 1" if curve else "half"
+        )
+        said.append(f"alpha {alpha:g} ({how})" if alpha or self.start else UNCHANGED)
+        if 0 < alpha < 1 and normed(model.trainable()):
+            said.append("statistics of batch norms were estimated anew on members")
+        return said

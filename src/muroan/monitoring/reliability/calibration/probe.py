@@ -1,0 +1,210 @@
+"""Is the model as often right as it is sure, also when an input is missing?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from muroan.batch import Schema
+from muroan.clean import Clean
+from muroan.evidence import AUDITED, REFERENCE, Evidence
+from muroan.finding import Chart, Conclusion, Metric
+from muroan.interventions.removals import MOST_FOR_ALL_REMOVALS
+from muroan.model import Capability, Model
+from muroan.monitoring.reliability import calibration_error as ce
+from muroan.monitoring.reliability.calibration.charts import diagram, overconfidence_bars, risk_chart
+from muroan.monitoring.reliability.calibration.findings import Findings
+from muroan.monitoring.reliability.missing_inputs import CLEAN, observe_removals
+from muroan.monitoring.reliability.scored import conditions, score_rows, scored
+from muroan.monitoring.sure_and_wrong import sure_and_wrong
+from muroan.probe import Observation, Probe
+from muroan.registry import register
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Probe):
+    """Compares confidence with accuracy: with all inputs, without each of them, and in every group.
+
+    Each sample is scored as it is and with modalities replaced by their neutral values (every non-empty subset
+    of up to three modalities, else each one removed alone), through `fuse` where the model can be taken apart.
+
+    - overconfidence: mean confidence − accuracy. 0: as sure as right; 0.1: claims 10 points more than it
+      delivers; negative: too modest. Unbiased, and so the sharpest of the figures; blind to errors that cancel.
+    - ece: the mean |accuracy − confidence| over 15 right-closed bins (Guo et al. 2017, eq. 3). Not 0 for a perfect
+      model: its value by chance stands beside it. ece_excess: the same less what chance adds.
+    - overconfidence_missing: overconfidence with an input taken away; a model should then be less sure.
+    - calibration_gap: how much overconfidence differs between the groups of one kind.
+    - confidence_rises: share of samples on which confidence goes up when an input is taken away (Ma et al. 2023).
+      No limit: it is above 0 for an ideal model, too, on samples whose inputs contradict each other.
+    - avu: share of sure-and-right plus unsure-and-wrong (Krishnan and Tickoo 2020), sure meaning an entropy below
+      a threshold fitted on the reference. aurc, e_aurc: mean error rate over coverages, and its excess over the
+      best order (Geifman et al. 2019). fpr95: errors let through by the threshold that lets 95 % of the right
+      answers of the reference through.
+    - temperature_gain: NLL won on the audited data by one temperature fitted on the reference.
+
+    Intervals of calibration errors: `sum_of_gaps`; simulated 2,000 to 3,000 times with a perfect model, the
+    lower bound was above 0 for 2.5 % (800 and 100 clusters of 8), 1.1 % (30 clusters), 1.5 % (400 independent
+    samples).
+
+    Known trade-offs (accepted): confidence is the largest probability; equal-width bins put most samples of an
+    accurate model into one bin (the equal-mass error stands beside it); a missing input is its neutral value, on
+    which a model that was never trained without it may do anything: that is the question.
+    """
+
+    name = "monitoring.calibration"
+    question = "Is the model right as often as it is sure, also when an input is missing?"
+    place = "monitoring/reliability"
+    source = (
+        "Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 3; Ma et al. 2023, Calibrating Multimodal "
+        "Learning; Krishnan and Tickoo 2020, Improving model calibration with accuracy versus uncertainty "
+        "optimization; Geifman et al. 2019, Bias-Reduced Uncertainty Estimation"
+    )
+    needs = frozenset({Capability.SCORES})
+    splits = (AUDITED, REFERENCE)
+    finds = {
+        "monitoring.overconfident": ("overconfidence", "ece_excess"),
+        "monitoring.underconfident": ("ece_excess",),
+        "monitoring.sure-without-input": ("overconfidence_missing",),
+        "monitoring.group-miscalibrated": ("calibration_gap",),
+        "robustness.spurious-background": ("calibration_gap",),
+        "monitoring.overconfident-vqa": ("overconfidence_missing",),
+        "monitoring.overtrained-digits": ("overconfidence_missing",),
+        "robustness.collapse-digits": ("overconfidence_missing",),
+        "robustness.sentinel-fill-digits": ("overconfidence_missing",),
+    }
+    outcomes = {
+        "correct": "higher",
+        "target_probability": "higher",
+    }
+    metrics = (
+        Metric(
+            name="overconfidence",
+            says="How much surer than right the model is: mean confidence less accuracy. 0: as sure as right.",
+            limit=0.02,
+        ),
+        Metric(
+            name="ece_excess",
+            says="How far confidence is from accuracy on average, less what chance adds. 0: no more than chance.",
+            limit=0.02,
+        ),
+        Metric(
+            name="overconfidence_missing",
+            says="How much surer than right the model is when an input is missing. 0: it knows what it lacks.",
+            limit=0.05,
+        ),
+        Metric(
+            name="calibration_gap",
+            says="How much overconfidence differs between groups. 0: confidence means the same in every group.",
+            limit=0.05,
+        ),
+        Metric(name="ece", says="Mean distance of confidence from accuracy over bins. 0: none; 1: sure and wrong."),
+        Metric(name="adaptive_ece", says="The same over bins that hold equally many samples."),
+        Metric(name="classwise_ece", says="The same for every class's probability, averaged over the classes."),
+        Metric(
+            name="confidence_rises",
+            says="Share of samples on which the model gets surer when an input is taken away. 0: never.",
+        ),
+        Metric(
+            name="avu",
+            says="Share of answers that are sure and right or unsure and wrong. 1: doubt is a perfect warning.",
+            better="higher",
+        ),
+        Metric(name="aurc", says="Mean error rate if only the surest answers are used, over all shares. 0: no error."),
+        Metric(name="e_aurc", says="The same less the least possible at this accuracy. 0: every error is doubted."),
+        Metric(
+            name="error_auc",
+            says="Chance that a right answer is surer than a wrong one. 0.5: confidence says nothing; 1: all.",
+            better="higher",
+        ),
+        Metric(
+            name="fpr95",
+            says="Share of errors let through by the confidence that lets 95 % of right answers through. 0: none.",
+        ),
+        Metric(
+            name="temperature_gain",
+            says="Likelihood won by one temperature fitted on the reference. 0: nothing to correct that way.",
+            unit="nats",
+        ),
+        Metric(name="nll", says="Negative log-likelihood of the true label. 0: sure and right.", unit="nats"),
+        Metric(
+            name="brier",
+            says="Squared distance of probabilities from the label. 0: sure and right; 2: wrong.",
+            unit="number",
+        ),
+    )
+
+    bins: int = ce.BINS
+
+    def __post_init__(self) -> None:
+        if self.bins < 1:
+            raise ValueError(f"bins is {self.bins}; it must be at least 1")
+
+    def applies(self, model: Model, schema: Schema) -> str | None:
+        return None if len(model.classes) > 1 else "with one class the model is always right"
+
+    def observe(self, clean: Clean) -> Observation:
+        frames, shown = [], []
+        targets = clean.batch.targets
+        for removed in observe_removals(clean):
+            p = removed.logits.double().softmax(dim=1)
+            confidence, predicted = p.max(dim=1).values, removed.logits.argmax(dim=1)
+            own = p.gather(1, targets[:, None])[:, 0]
+            entropy = -(p * p.clamp_min(1e-300).log()).sum(dim=1)
+            right = predicted == targets
+            frames.append(
+                score_rows(
+                    clean,
+                    removed,
+                    predicted=predicted,
+                    confidence=confidence,
+                    correct=right,
+                    target_probability=own,
+                    entropy=entropy,
+                )
+            )
+            if clean.split == AUDITED and len(removed.missing) <= 1:
+                sure = confidence.masked_fill(right, -1.0)
+                condition = removed.condition if removed.missing else ""
+                shown += sure_and_wrong(clean, sure, removed.logits, missing=removed.missing, condition=condition)
+        return Observation(pl.concat(frames), sorted(shown, key=lambda s: s.rank)[:2])
+
+    def conclude(self, evidence: Evidence) -> Conclusion:
+        about = evidence.about
+        audited = {c: s for c in conditions(evidence) if (s := scored(evidence, AUDITED, c)) is not None}
+        if CLEAN not in audited:
+            return Conclusion(findings=[], notes=["No sample could be scored."])
+        clean, reference = audited[CLEAN], scored(evidence, REFERENCE)
+        notes = [
+            f"{len(clean)} samples audited, {0 if reference is None else len(reference)} in the reference; "
+            f"{self.bins} right-closed bins; confidence is the largest probability."
+        ]
+        make = Findings(
+            probe=self.name,
+            modalities=tuple(about.modalities),
+            bins=self.bins,
+            level=about.level,
+            seed=about.seed,
+            notes=notes,
+        )
+        fitted, tables = make.fitted(audited, reference)
+        findings = [
+            *make.headline(clean),
+            *make.missing(audited),
+            *make.groups(clean),
+            *make.other_errors(clean, about.classes),
+            *fitted,
+            *make.selective(clean),
+            *make.details(audited),
+        ]
+        charts: list[Chart] = [diagram(c, s, bins=self.bins, level=about.level) for c, s in audited.items()]
+        charts += [*overconfidence_bars(findings), risk_chart(audited), *tables]
+        dropped = sum(s.dropped for s in audited.values())
+        if dropped:
+            notes.append(f"{dropped} rows were left out of conditions in which no input was left to them.")
+        if len(about.modalities) > MOST_FOR_ALL_REMOVALS:
+            notes.append(
+                f"With more than {MOST_FOR_ALL_REMOVALS} kinds of input each is removed alone, not in combinations."
+            )
+        return Conclusion(findings=findings, charts=charts, notes=notes)

@@ -1,1 +1,0 @@
-"""Defences: mitigations against attacks, and what is needed to attack them adaptively."""

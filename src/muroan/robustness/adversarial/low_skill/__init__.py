@@ -1,0 +1,1 @@
+"""The low skill probe."""

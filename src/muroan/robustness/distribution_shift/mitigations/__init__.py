@@ -1,1 +1,0 @@
-"""Training and weight space against distribution shift, as mitigations."""
