@@ -156,6 +156,19 @@ class Line(_Plain):
     n: list[int] | None = None
     control: bool = False
 
+    @staticmethod
+    def of(label: str, x: Sequence[float], estimates: Sequence[Estimate], *, control: bool = False) -> Line:
+        """A line through estimates, with their intervals as its band."""
+        return Line(
+            label=label,
+            x=[float(at) for at in x],
+            y=[e.value for e in estimates],
+            low=[e.low for e in estimates],
+            high=[e.high for e in estimates],
+            n=[e.n for e in estimates],
+            control=control,
+        )
+
 
 class LineChart(_Plain):
     """Lines over a common axis. diagonal: draw y = x, as in a reliability diagram."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import ABC
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -14,9 +14,12 @@ from muroan.batch import Schema
 from muroan.clean import Clean
 from muroan.dataset import Dataset
 from muroan.evidence import AUDITED, Evidence
+from muroan.figure import Bars, Figure, conclude, conditions
 from muroan.finding import Conclusion, Metric, Panel
+from muroan.intervention import Intervention, outcome
 from muroan.meter import Metered
 from muroan.model import Capability, Model
+from muroan.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,11 @@ class Probe(ABC):
         question   one sentence, for somebody who decides whether to ship
         place      where it stands in the taxonomy: "robustness/adversarial"
         source     paper and equation
-        metrics    what it promises, each with what 0 and 1 mean and, where honest, a default limit
+        figures    its table: what it promises, each with what 0 and 1 mean and, where honest, a default limit; and,
+                   line by line, which rows it is measured on, and beside which controls (`Figure`)
+        among      which rows count, an expression of columns; None: all
+        nobody     what is said where nobody counts
+        bars       charts of one measure over conditions
         needs      capabilities that the model must have
         splits     which data sets it observes; those beyond "audited" must exist for it to apply
         joins      probes whose evidence it also reads, where the audit has it
@@ -65,13 +72,21 @@ class Probe(ABC):
 
     A probe that first fits something (a patch, a threshold) overrides `prepare`: it sees the reference, never what is
     audited, and `observe` finds what it returned in `clean.prepared[self.name]`.
+
+    A probe whose table says it all needs no `conclude` of its own, one that only changes inputs and asks again no
+    `observe`: `asks` names the interventions, and their rows have the standard columns (`outcome`).
     """
 
     name: ClassVar[str]
     question: ClassVar[str]
     place: ClassVar[str]
     source: ClassVar[str] = ""
+    figures: ClassVar[tuple[Figure, ...]] = ()
     metrics: ClassVar[tuple[Metric, ...]] = ()
+    """What `figures` promise; set from them."""
+    among: ClassVar[pl.Expr | None] = None
+    nobody: ClassVar[str] = "no sample could be looked at"
+    bars: ClassVar[tuple[Bars, ...]] = ()
     needs: ClassVar[frozenset[Capability]] = frozenset()
     splits: ClassVar[tuple[str, ...]] = (AUDITED,)
     joins: ClassVar[tuple[str, ...]] = ()
@@ -80,6 +95,11 @@ class Probe(ABC):
 
     limit: int | None = None
     """Observe a random subset of this many samples per split; None observes all."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "figures" in cls.__dict__:
+            cls.metrics = tuple(f.promise for f in cls.figures if f.says)
 
     @property
     def pillar(self) -> str:
@@ -104,13 +124,23 @@ class Probe(ABC):
         """
         raise NotImplementedError
 
-    @abstractmethod
+    def asks(self, clean: Clean) -> Iterable[Intervention]:
+        """What is done to these inputs, one condition each; for a probe that only changes inputs and asks again."""
+        raise NotImplementedError(f"{self.name} has neither interventions nor an observe of its own")
+
     def observe(self, clean: Clean) -> Observation:
         """Rows for the samples of one batch. A sample that cannot be observed may raise: it is quarantined."""
+        return Observation(pl.concat([outcome(clean, change) for change in self.asks(clean)]))
 
-    @abstractmethod
+    def notes(self, rows: Mapping[str, Rows]) -> list[str]:
+        """What a reader of the findings should know beside them."""
+        return []
+
     def conclude(self, evidence: Evidence) -> Conclusion:
-        """Findings, charts and notes from the evidence alone."""
+        """Findings, charts and notes from the evidence alone: those of the table, where nothing else is written."""
+        rows = conditions(evidence, self.among)
+        notes = self.notes(rows)
+        return conclude(self.name, self.figures, rows, nobody=self.nobody, charts=self.bars, notes=notes)
 
     @classmethod
     def configured(cls, given: Mapping[str, Any]) -> Probe:

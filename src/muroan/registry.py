@@ -18,6 +18,7 @@ from muroan.attack import Attack
 from muroan.dataset import Splits
 from muroan.errors import unknown
 from muroan.explainer import Explainer
+from muroan.intervention import Intervention
 from muroan.mitigation import Mitigation
 from muroan.model import Model
 from muroan.organism import Organism
@@ -28,6 +29,7 @@ GROUP = "muroan.plugins"
 
 KINDS: dict[str, type] = {
     "probes": Probe,
+    "interventions": Intervention,
     "attacks": Attack,
     "explainers": Explainer,
     "mitigations": Mitigation,
@@ -40,7 +42,7 @@ C = TypeVar("C", bound=type)
 
 
 def register(method: C) -> C:
-    """Class decorator: makes a probe, attack, explainer, mitigation or organism known under its `name`."""
+    """Class decorator: makes a method of one of the `KINDS` known under its `name`."""
     for kind, base in KINDS.items():
         if issubclass(method, base):
             name = method.name  # type: ignore[attr-defined]
@@ -73,7 +75,7 @@ def load() -> None:
 
 
 def methods(kind: str) -> dict[str, Any]:
-    """All methods of a kind ("probes", "attacks", "explainers", "mitigations", "organisms"), by name."""
+    """All methods of a kind ("probes", "attacks", ...: `KINDS`), by name."""
     load()
     return dict(sorted(_found[kind].items()))
 

@@ -1,9 +1,16 @@
-"""Which inputs are left and which are taken away: the one place where subsets of a model's inputs are listed."""
+"""Inputs taken away: which subsets there are, listed here and nowhere else, and what arrives without them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
+
+import torch
+
+from muroan.clean import Clean
+from muroan.intervention import Arrived, Intervention
+from muroan.registry import register
 
 Kept = tuple[str, ...]
 
@@ -40,3 +47,30 @@ def removals(names: Sequence[str]) -> list[Kept]:
 def without(missing: Sequence[str], nothing: str = "clean") -> str:
     """How evidence names what was taken away: "without image and sound"; `nothing` where nothing was."""
     return f"without {' and '.join(missing)}" if missing else nothing
+
+
+@register
+@dataclass(frozen=True)
+class Removal(Intervention):
+    """Inputs are missing: their neutral value stands in their place, and a model that can be told is told so.
+
+    missing: which; none: nothing is changed. told: whether a model that declares `absent` hears that they are.
+    """
+
+    name = "removal"
+    does = "Takes inputs away: a plain picture, the empty text, a column's mean stands in their place."
+
+    missing: Kept = ()
+    told: bool = True
+
+    @property
+    def condition(self) -> str:
+        return without(self.missing)
+
+    def arrives(self, clean: Clean) -> Arrived:
+        codes, index = dict(clean.codes), dict(clean.index)
+        for m in self.missing:
+            codes[m], index[m] = clean.neutral(m)
+        gone = torch.zeros(len(clean), dtype=torch.bool)
+        present = {**clean.batch.present, **(dict.fromkeys(self.missing, gone) if self.told else {})}
+        return Arrived(codes, index, present)
