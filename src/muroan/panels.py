@@ -1,21 +1,37 @@
-"""A sample's inputs as the panels of an exhibit: pictures as pictures, words as words, of numbers the first few."""
+"""Samples worth showing: inputs as panels, pictures as pictures, words as words, of numbers the first few."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from muroan.batch import Batch
 from muroan.finding import Panel
-from muroan.modality import Value
+from muroan.modality import Value, take
 
 LONGEST = 600
 FEW = 8
 """Numbers of a row, or of a channel, that are written out."""
 CHANNELS = 3
 """Channels of a series that are written out."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A sample worth showing, with the values to be stored as pictures: what becomes an `Exhibit`.
+
+    panels: (panel, value): value is a picture tensor [C, H, W] for a panel of kind "image", else None. rank: lower is
+    shown first.
+    """
+
+    sample: str
+    title: str
+    panels: list[tuple[Panel, Any]]
+    caption: str = ""
+    rank: float = 0.0
 
 
 def panel(modality: str, kind: str, value: Any, note: str = "") -> tuple[Panel, Any]:
@@ -56,3 +72,20 @@ def panels(batch: Batch, i: int, changed: Mapping[str, tuple[str, Value]]) -> li
             note, new = changed[m]
             out.append(panel(m, kind, new[i], note))
     return out
+
+
+def before_after(
+    batch: Batch,
+    i: int,
+    title: str,
+    changed: Mapping[str, tuple[str, Value]],
+    *,
+    caption: str = "",
+    rank: float = 0.0,
+) -> Shown:
+    """The i-th sample as it was, and beside each input of `changed` what became of it.
+
+    changed: modality -> (what was done, the new values: of all samples of the batch, or of this one alone).
+    """
+    new = {m: (note, values if len(values) == 1 else take(values, [i])) for m, (note, values) in changed.items()}
+    return Shown(batch.ids[i], title, panels(batch.take([i]), 0, new), caption, rank)

@@ -15,25 +15,12 @@ from muroan.clean import Clean
 from muroan.dataset import Dataset
 from muroan.evidence import AUDITED, Evidence
 from muroan.figure import Bars, Figure, conclude, conditions
-from muroan.finding import Conclusion, Metric, Panel
+from muroan.finding import Conclusion, Metric
 from muroan.intervention import Intervention, outcome
 from muroan.meter import Metered
 from muroan.model import Capability, Model
+from muroan.panels import Shown as Shown
 from muroan.rows import Rows
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A sample worth showing, with the values to be stored as pictures: what becomes an `Exhibit`.
-
-    panels: (panel, value): value is a picture tensor [C, H, W] for a panel of kind "image", else None.
-    """
-
-    sample: str
-    title: str
-    panels: list[tuple[Panel, Any]]
-    caption: str = ""
-    rank: float = 0.0
 
 
 @dataclass(frozen=True)
