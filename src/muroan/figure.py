@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -60,7 +60,7 @@ class Figure:
     same rows. title: of the finding. by_group: title of the same figure for each value of each group, which is never
     judged; "" for none. named: whether the finding bears the name of its condition. note: what a reader should know.
 
-    A line whose condition nobody observed is left out.
+    A line whose condition, or whose `minus`, nobody observed is left out.
     """
 
     metric: str
@@ -106,28 +106,27 @@ def conditions(evidence: Evidence, among: pl.Expr | None) -> dict[str, Rows]:
     return {c: Rows.of(evidence, c, among=among) for c in evidence.conditions()}
 
 
+def silent(probe: str, headline: Figure, nobody: str) -> Conclusion:
+    """What is concluded where nobody counts: that the headline is not known, and why."""
+    say = Say(probe)
+    say.nothing([headline.metric], headline.title, nobody)
+    return Conclusion(findings=say.findings, notes=[nobody])
+
+
 def conclude(
     probe: str,
-    figures: Sequence[Figure],
+    lines: Iterable[Figure],
     rows: Mapping[str, Rows],
     *,
-    nobody: str,
-    charts: Sequence[Bars] = (),
+    charts: Sequence[Chart] = (),
     notes: Sequence[str] = (),
 ) -> Conclusion:
-    """The findings of a table, headline first and details by group last, with its charts.
-
-    nobody: what is said where the first line has no rows at all.
-    """
+    """The findings of a table, headline first and details by group last, with its charts."""
     say, groups = Say(probe), Say(probe)
-    lines = [f for f in figures if f.of is not None]
-    if not len(rows.get(lines[0].at, ())):
-        say.nothing([lines[0].metric], lines[0].title, nobody)
-        return Conclusion(findings=say.findings, notes=[nobody])
     for f in lines:
-        here = rows.get(f.at)
-        if f.of is None or here is None or not len(here):
+        if f.of is None or not all(len(rows.get(c, ())) for c in (f.at, f.minus or f.at)):
             continue
+        here = rows[f.at]
         estimate = f.of.over(here, rows[f.minus]) if f.minus else f.of(here)
         controls = {
             label: f.of(rows[c]) if isinstance(c, str) else c(here)
@@ -138,6 +137,5 @@ def conclude(
         condition = f.at if f.named else None
         say(f.metric, f.title, estimate, condition=condition, controls=controls, judged=f.judged, note=note)
         if f.by_group:
-            groups.by_group(f.metric, f.by_group, here, f.of)
-    drawn: list[Chart] = [c.chart(rows) for c in charts]
-    return Conclusion(findings=[*say.findings, *groups.findings], charts=drawn, notes=list(notes))
+            groups.by_group(f.metric, f.by_group, here, f.of, condition=condition)
+    return Conclusion(findings=[*say.findings, *groups.findings], charts=list(charts), notes=list(notes))

@@ -14,8 +14,8 @@ from muroan.batch import Schema
 from muroan.clean import Clean
 from muroan.dataset import Dataset
 from muroan.evidence import AUDITED, Evidence
-from muroan.figure import Bars, Figure, conclude, conditions
-from muroan.finding import Conclusion, Metric
+from muroan.figure import Bars, Figure, conclude, conditions, silent
+from muroan.finding import Chart, Conclusion, Metric
 from muroan.intervention import Intervention, outcome
 from muroan.meter import Metered
 from muroan.model import Capability, Model
@@ -119,6 +119,14 @@ class Probe(ABC):
         """Rows for the samples of one batch. A sample that cannot be observed may raise: it is quarantined."""
         return Observation(pl.concat([outcome(clean, change) for change in self.asks(clean)]))
 
+    def lines(self, rows: Mapping[str, Rows]) -> Iterable[Figure]:
+        """The lines of the table, where some depend on settings or on what was observed: one for each input, say."""
+        return self.figures
+
+    def charts(self, rows: Mapping[str, Rows]) -> list[Chart]:
+        """What is drawn beside the findings."""
+        return [bars.chart(rows) for bars in self.bars]
+
     def notes(self, rows: Mapping[str, Rows]) -> list[str]:
         """What a reader of the findings should know beside them."""
         return []
@@ -126,8 +134,9 @@ class Probe(ABC):
     def conclude(self, evidence: Evidence) -> Conclusion:
         """Findings, charts and notes from the evidence alone: those of the table, where nothing else is written."""
         rows = conditions(evidence, self.among)
-        notes = self.notes(rows)
-        return conclude(self.name, self.figures, rows, nobody=self.nobody, charts=self.bars, notes=notes)
+        if not any(len(r) for r in rows.values()):
+            return silent(self.name, self.figures[0], self.nobody)
+        return conclude(self.name, self.lines(rows), rows, charts=self.charts(rows), notes=self.notes(rows))
 
     @classmethod
     def configured(cls, given: Mapping[str, Any]) -> Probe:

@@ -46,11 +46,18 @@ class Say:
             self(metric, title, None, reason=reason)
 
     def by_group(
-        self, metric: str, title: str, rows: Rows, figure: Callable[[Rows], Estimate], *, least: int = SMALLEST_GROUP
+        self,
+        metric: str,
+        title: str,
+        rows: Rows,
+        figure: Callable[[Rows], Estimate],
+        *,
+        least: int = SMALLEST_GROUP,
+        **more: Any,
     ) -> None:
         """The same figure for each value of each group, as details titled "<title>, site north"."""
         for name, value, some in rows.groups(least):
-            self.detail(metric, f"{title}, {name} {value}", figure(some), group=f"{name}={value}")
+            self.detail(metric, f"{title}, {name} {value}", figure(some), group=f"{name}={value}", **more)
 
     @property
     def details_last(self) -> list[Finding]:
