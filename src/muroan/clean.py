@@ -92,6 +92,16 @@ class Clean:
             return self.model.encode(modality, take(values, [0])), torch.zeros_like(own)
         return self.model.encode(modality, values), own
 
+    def having(self, new: Mapping[str, tuple[Codes, Tensor]], at: Tensor | None = None) -> Tensor:
+        """Logits of the samples at `at` (all, if None) with other codes of some modalities.
+
+        new: by modality, codes and which one each of these samples has, [len(at)].
+        """
+        every = torch.arange(len(self)) if at is None else at
+        index = {m: new[m][1] if m in new else own[every] for m, own in self.index.items()}
+        present = {m: here[every] for m, here in self.batch.present.items()} or None
+        return self.model.logits({m: new[m][0] if m in new else c for m, c in self.codes.items()}, index, present)
+
     def without(self, *missing: str) -> Tensor:
         """Logits [N, K] with these modalities missing, from codes alone: neutral input, `present` false."""
         if not missing:

@@ -215,13 +215,16 @@ class MatrixChart(_Plain):
     value_range: tuple[float, float] | None = None
 
 
+Cell = str | float | int | None
+
+
 class TableChart(_Plain):
     """Words and numbers that are best read as a table."""
 
     kind: Literal["table"] = "table"
     title: str
     columns: list[str]
-    rows: list[list[str | float | int | None]]
+    rows: list[list[Cell]]
 
 
 Chart = Annotated[LineChart | BarChart | MatrixChart | TableChart, Field(discriminator="kind")]

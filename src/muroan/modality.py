@@ -47,6 +47,14 @@ def where(choose: Tensor, a: Value, b: Value) -> Value:
     return [x if c else y for c, x, y in zip(choose.tolist(), a, b, strict=True)]
 
 
+def differ(a: Value, b: Value) -> Tensor:
+    """Whether row i of one is another value than row i of the other, bool [N]."""
+    if isinstance(a, Tensor):
+        unlike: Tensor = (a != b).flatten(1).any(dim=1)
+        return unlike
+    return torch.tensor([x != y for x, y in zip(a, b, strict=True)], dtype=torch.bool)
+
+
 def boxes_cover(boxes: Tensor, extent: Sequence[int]) -> Tensor:
     """The union of boxes as a mask over points.
 

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from muroan.batch import Batch
+from muroan.clean import Clean
 from muroan.finding import Panel
 from muroan.modality import Value, take
 
@@ -89,3 +93,14 @@ def before_after(
     """
     new = {m: (note, values if len(values) == 1 else take(values, [i])) for m, (note, values) in changed.items()}
     return Shown(batch.ids[i], title, panels(batch.take([i]), 0, new), caption, rank)
+
+
+def turned(clean: Clean, predicted: ArrayLike) -> tuple[int, str] | None:
+    """The first sample by name that was right and is wrong now, and what to say of it; None where there is none."""
+    now = torch.tensor(np.asarray(predicted))
+    wrong = (clean.correct & (now != clean.batch.targets)).nonzero().flatten().tolist()
+    if not wrong:
+        return None
+    i = min(wrong, key=lambda j: clean.batch.ids[j])
+    before, after = (clean.model.classes[int(said[i])] for said in (clean.predicted, now))
+    return i, f"Right before; {after!r} instead of {before!r}."

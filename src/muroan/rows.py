@@ -153,7 +153,7 @@ class Rows:
             here = ones if counted is None else self[counted[name]]
             parts += [here, self[values] * here]
         sums = self.totals(parts, [[1.0, way] * len(columns) for way in reversed(bounds)])
-        return self._worst(sums, list(columns), lambda t: t[:, 1::2] / t[:, ::2], bounds, largest=largest)
+        return self.worst_of(sums, list(columns), lambda t: t[:, 1::2] / t[:, ::2], bounds, largest=largest)
 
     def worst_lost_share(self, pairs: Mapping[str, tuple[What, What]]) -> Worst | None:
         """The largest of several 1 − Σ after / Σ before; None where one of them is not defined."""
@@ -161,11 +161,11 @@ class Rows:
         before, after = [b for b, _ in pairs.values()], [a for _, a in pairs.values()]
         sums = self.totals([*before, *after], [[1] * k + [0] * k, [0] * k + [1] * k])
         try:
-            return self._worst(sums, list(pairs), lambda t: _lost(t[:, :k], t[:, k:]), (-np.inf, 1))
+            return self.worst_of(sums, list(pairs), lambda t: _lost(t[:, :k], t[:, k:]), (-np.inf, 1))
         except ValueError:
             return None
 
-    def _worst(
+    def worst_of(
         self,
         sums: Totals,
         names: Sequence[str],
@@ -174,6 +174,7 @@ class Rows:
         *,
         largest: bool = True,
     ) -> Worst:
+        """The largest (or smallest) of several figures of totals; ValueError where one of them is not defined."""
         found = worst(sums, statistic, largest=largest, bounds=bounds, level=self.level, seed=self.about.seed)
         return Worst(found.estimate, names[found.at])
 
