@@ -17,7 +17,7 @@ from muroan.interventions.perturbations import Draws
 from muroan.organisms.robustness.one_corruption import OneCorruption
 from muroan.organisms.robustness.thrown_by_misspelling import ThrownByMisspelling
 from muroan.randomness import sample_keys
-from muroan.robustness.adversarial.low_skill.findings import drops, macro_f1
+from muroan.robustness.adversarial.low_skill.macro_f1 import drops, macro_f1
 from muroan.robustness.adversarial.low_skill.probe import LowSkill
 
 TEXTS = ["what colour is the shape shown here", "is there a circle", "no"]

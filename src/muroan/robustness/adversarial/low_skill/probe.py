@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from muroan.batch import Schema
 from muroan.clean import Clean
-from muroan.content import distinct
+from muroan.content import contents
 from muroan.errors import unknown
 from muroan.evidence import Evidence
-from muroan.finding import Conclusion, Metric
-from muroan.interventions.attacks.low_skill import PAIRS, TRICKS, Trick, named, scale_of
+from muroan.figure import Figure, conditions
+from muroan.finding import Bar, BarChart, Cell, Conclusion, TableChart
+from muroan.interventions.attacks.low_skill import PAIRS, TRICKS, Trick, scale_of
 from muroan.interventions.perturbations import Draws
 from muroan.meter import Codes
-from muroan.modality import Modality, Value, concatenate, take, where
+from muroan.modality import Modality, Value, concatenate, differ, take, where
 from muroan.model import Model
-from muroan.panels import panels
-from muroan.probe import Observation, Probe, Shown
+from muroan.panels import Shown, before_after, turned
+from muroan.probe import Observation, Probe
 from muroan.randomness import sample_keys
 from muroan.registry import register
-from muroan.robustness.adversarial.low_skill.findings import NULL, conclude
+from muroan.robustness.adversarial.low_skill.macro_f1 import counts, drops
+from muroan.say import Say
 
 CHUNK = 64
 """Pictures changed at once: bounds memory."""
+NULL = "nothing"
+
+
+@dataclass(frozen=True)
+class Done:
+    """An input under a trick: the codes of its values, which one is each sample's own [N], and whose are others now."""
+
+    codes: Codes
+    own: Tensor
+    changed: Tensor
 
 
 @register
@@ -51,21 +64,21 @@ class LowSkill(Probe):
     question = "What does it cost when somebody misspells, blurs or sticks something on by hand?"
     place = "robustness/adversarial"
     source = "in the spirit of HateProof, WWW 2023 (arXiv 2302.05703)"
-    metrics = (
-        Metric(
-            name="worst_drop",
+    figures = (
+        Figure(
+            "worst_drop",
             says="Macro-F1 lost under the trick that costs most, of those that leave the answer to be seen. "
             "0: none costs anything; 1: everything is lost.",
             limit=0.2,
             unit="points",
         ),
-        Metric(
-            name="drop",
+        Figure(
+            "drop",
             says="Macro-F1 lost under this trick. 0: nothing; 1: everything; below 0: better when changed.",
             unit="points",
         ),
-        Metric(
-            name="accuracy_drop",
+        Figure(
+            "accuracy_drop",
             says="Accuracy lost under this trick. 0: nothing; 1: everything; below 0: better when changed.",
             unit="points",
         ),
@@ -95,31 +108,25 @@ class LowSkill(Probe):
         )
 
     def observe(self, clean: Clean) -> Observation:
-        model, kinds = clean.model, {m: clean.batch.modalities[m] for m in clean.model.modalities}
-        changed: dict[tuple[str, str], tuple[Codes, Tensor]] = {}
-        touched: dict[tuple[str, str], Tensor] = {}
-        for m, kind in kinds.items():
+        done: dict[tuple[str, str], Done] = {}
+        for m, kind in clean.model.modalities.items():
             for trick in self.chosen(kind.kind):
                 values, own, new = self.changed(clean, m, trick)
-                changed[m, trick.name] = model.encode(m, new), own
-                touched[m, trick.name] = _differ(values, new)[own]
-        frames = [self._rows(clean, NULL, "", {m: (clean.codes[m], clean.index[m]) for m in kinds}, {})]
-        shown: list[Shown] = []
-        for condition, names in self._conditions(kinds).items():
-            which = {m: changed[m, name] for m, name in names.items()}
-            hides = "; ".join(dict.fromkeys(h for n in names.values() if (h := named(n).hides)))
-            frames.append(self._rows(clean, condition, hides, which, {m: touched[m, n] for m, n in names.items()}))
-            shown += self._shown(clean, condition, names, frames[-1], rank=float(len(frames)))
+                done[m, trick.name] = Done(clean.model.encode(m, new), own, differ(values, new)[own])
+        frames, shown = [_rows(clean, NULL, {}, {})], []
+        for condition, tricks in self._conditions(clean.model.modalities).items():
+            frames.append(_rows(clean, condition, tricks, {m: done[m, t.name] for m, t in tricks.items()}))
+            shown += self._shown(clean, condition, tricks, frames[-1]["predicted"].to_numpy(), rank=len(frames))
         return Observation(pl.concat(frames), shown)
 
-    def _conditions(self, kinds: Mapping[str, Modality]) -> dict[str, dict[str, str]]:
+    def _conditions(self, kinds: Mapping[str, Modality]) -> dict[str, dict[str, Trick]]:
         """Condition -> modality -> trick: each alone, then texts and pictures together."""
-        out = {f"{m}: {t.name}": {m: t.name} for m, kind in kinds.items() for t in self.chosen(kind.kind)}
-        have = {t.name for kind in kinds.values() for t in self.chosen(kind.kind)}
-        for text, picture in PAIRS:
-            if {text, picture} <= have:
-                by = {"text": text, "image": picture}
-                out[f"{text} + {picture}"] = {m: by[k.kind] for m, k in kinds.items() if k.kind in by}
+        out = {f"{m}: {t.name}": {m: t} for m, kind in kinds.items() for t in self.chosen(kind.kind)}
+        known = {t.name: t for kind in kinds.values() for t in self.chosen(kind.kind)}
+        for pair in PAIRS:
+            if {*pair} <= known.keys():
+                by_kind = {known[name].kind: known[name] for name in pair}
+                out[" + ".join(pair)] = {m: by_kind[k.kind] for m, k in kinds.items() if k.kind in by_kind}
         return out
 
     def changed(self, clean: Clean, m: str, trick: Trick) -> tuple[Value, Tensor, Value]:
@@ -128,74 +135,86 @@ class LowSkill(Probe):
         A value that several samples share is changed once; what is drawn depends on its contents.
         """
         kind = clean.batch.modalities[m]
-        known, own = clean.batch.unique(m)
-        values, which, contents = distinct(known)
+        values, own, names = contents(clean.batch, m)
         parts = []
         for k in range(0, len(values), CHUNK):
-            keys = sample_keys(contents[k : k + CHUNK], clean.seed, self.name, trick.name)
+            keys = sample_keys(names[k : k + CHUNK], clean.seed, self.name, trick.name)
             some = take(values, range(k, min(k + CHUNK, len(values))))
             parts.append(trick.change(some, Draws(keys), kind, scale_of(kind)))
         new = concatenate(parts)
         if m in clean.batch.present:  # what is not there cannot be changed
             here = torch.zeros(len(values), dtype=torch.bool)
-            here[which[own][clean.batch.present[m]]] = True
+            here[own[clean.batch.present[m]]] = True
             new = where(here, new, values)
-        return values, which[own], new
-
-    def _rows(
-        self,
-        clean: Clean,
-        condition: str,
-        hides: str,
-        which: Mapping[str, tuple[Codes, Tensor]],
-        touched: Mapping[str, Tensor],
-    ) -> pl.DataFrame:
-        codes = {**clean.codes, **{m: c for m, (c, _) in which.items()}}
-        index = {**clean.index, **{m: i for m, (_, i) in which.items()}}
-        predicted = clean.model.logits(codes, index, clean.batch.present or None).argmax(dim=1)
-        nobody = torch.zeros(len(clean), dtype=torch.bool)
-        return clean.rows(
-            condition,
-            predicted=predicted,
-            correct=predicted == clean.batch.targets,
-            changed=torch.stack([nobody, *touched.values()]).any(dim=0),
-            hides=[hides] * len(clean),
-        )
+        return values, own, new
 
     def _shown(
-        self, clean: Clean, condition: str, names: Mapping[str, str], rows: pl.DataFrame, rank: float
+        self, clean: Clean, condition: str, tricks: Mapping[str, Trick], predicted: ArrayLike, *, rank: int
     ) -> list[Shown]:
         """One sample that the trick turns from right to wrong, before and after."""
-        wrong = (clean.correct & ~torch.from_numpy(rows["correct"].to_numpy().copy())).nonzero().flatten().tolist()
-        if not wrong:
+        if (lost := turned(clean, predicted)) is None:
             return []
-        i = min(wrong, key=lambda j: clean.batch.ids[j])
-        one = clean.take([i])
-        after = {m: (name, self._one(one, m, name)) for m, name in names.items()}
-        classes = clean.model.classes
-        return [
-            Shown(
-                sample=clean.batch.ids[i],
-                title=f"Wrong after {condition}",
-                panels=panels(one.batch, 0, after),
-                caption=f"Right before; {classes[int(rows['predicted'][i])]!r} instead of "
-                f"{classes[int(clean.predicted[i])]!r}.",
-                rank=rank,
-            )
-        ]
-
-    def _one(self, one: Clean, m: str, name: str) -> Value:
-        _, own, new = self.changed(one, m, named(name))
-        return take(new, own)
+        i, caption = lost
+        one, after = clean.take([i]), {}
+        for m, trick in tricks.items():
+            _, own, new = self.changed(one, m, trick)
+            after[m] = trick.name, take(new, own)
+        return [before_after(clean.batch, i, f"Wrong after {condition}", after, caption=caption, rank=float(rank))]
 
     def conclude(self, evidence: Evidence) -> Conclusion:
-        return conclude(self, evidence)
+        """The worst judged trick, then every trick."""
+        say, rows, k = Say(self.name), conditions(evidence, None), len(evidence.about.classes)
+        null = rows.pop(NULL)
+        hides = {c: str(r.column("hides")[0]) for c, r in rows.items()}
+        judged = [c for c in rows if not hides[c]]
+        if judged:
+            sums = counts(null, ["clean_predicted", *(rows[c]["predicted"] for c in judged)])
+            worst = null.worst_of(sums, judged, lambda t: drops(t, k), (-1, 1))
+            say(
+                "worst_drop",
+                f"Macro-F1 lost under {worst.name}, the worst of {len(judged)}",
+                worst.estimate,
+                controls={"null change": null.lost("clean_correct", "correct")},
+                note="Chosen on the same samples; the interval holds for all tricks at once.",
+            )
+        else:
+            reason = "every trick that was asked for may hide the answer from a person too"
+            say.nothing(["worst_drop"], "Macro-F1 lost under the worst trick", reason)
+        bars: list[Bar] = []
+        table: list[list[Cell]] = []
+        for c, r in rows.items():
+            sums = counts(r, ["clean_predicted", "predicted"])
+            lost = r.figure(sums, lambda t: drops(t, k)[:, 0], "paired bootstrap")
+            assert lost is not None  # every sample has a class
+            more = {"condition": c, "note": f"Never judged: {hides[c]}." if hides[c] else ""}
+            say.detail("drop", f"Macro-F1 lost under {c}", lost, **more)
+            say.detail("accuracy_drop", f"Accuracy lost under {c}", r.lost("clean_correct", "correct"), **more)
+            kind = "may hide the answer" if hides[c] else c.partition(": ")[0] if ": " in c else "several inputs"
+            bars.append(Bar(label=c, estimate=lost, of=kind, control=bool(hides[c])))
+            shares = float(r["correct"].mean()), float(r["changed"].mean())
+            table.append([c, lost.value, lost.low, lost.high, *shares, len(r)])
+        columns = ["trick", "macro-F1 lost", "low", "high", "accuracy", "inputs changed", "samples"]
+        unread = "nobody was asked whether they still read what came out: look at it."
+        notes = [f"Tricks in the spirit of HateProof; {unread}"]
+        if hidden := [c for c in rows if hides[c]]:
+            notes.append(f"Shown, never judged, since a person may lose the answer too: {', '.join(hidden)}.")
+        return Conclusion(
+            findings=say.findings,
+            charts=[
+                BarChart(title="Macro-F1 lost by trick", y_label="macro-F1 lost", bars=bars),
+                TableChart(title="Tricks, paired with unchanged samples", columns=columns, rows=table),
+            ],
+            notes=notes,
+        )
 
 
-def _differ(values: Value, new: Value) -> Tensor:
-    """Whether each value is another now [N]."""
-    if isinstance(values, Tensor):
-        unlike: Tensor = (values != new).flatten(1).any(dim=1)
-        return unlike
-    pairs: Sequence[bool] = [a != b for a, b in zip(values, new, strict=True)]
-    return torch.tensor(pairs, dtype=torch.bool)
+def _rows(clean: Clean, condition: str, tricks: Mapping[str, Trick], done: Mapping[str, Done]) -> pl.DataFrame:
+    predicted = clean.having({m: (d.codes, d.own) for m, d in done.items()}).argmax(dim=1)
+    nobody = torch.zeros(len(clean), dtype=torch.bool)
+    return clean.rows(
+        condition,
+        predicted=predicted,
+        correct=predicted == clean.batch.targets,
+        changed=torch.stack([nobody, *(d.changed for d in done.values())]).any(dim=0),
+        hides=["; ".join(dict.fromkeys(t.hides for t in tricks.values() if t.hides))] * len(clean),
+    )
