@@ -7,18 +7,19 @@ reacts hardly counts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
 from muroan.estimate import Estimate, mean, proportion
-from muroan.evidence import clusters
+from muroan.rows import Floats, Rows
 
 
-def ratio(part: ArrayLike, whole: ArrayLike, dependent: list[str] | None, *, level: float = 0.95) -> Estimate:
+def ratio(part: ArrayLike, whole: ArrayLike, clusters: list[str] | None, *, level: float = 0.95) -> Estimate:
     """Σ part / Σ whole over samples [N] each, `whole` not negative; 0 where there is nothing at all.
 
     The interval is Student's t on the linearised residuals (part − ratio · whole) / mean(whole), by clusters.
@@ -28,98 +29,93 @@ def ratio(part: ArrayLike, whole: ArrayLike, dependent: list[str] | None, *, lev
     if scale == 0:
         return Estimate(value=0.0, low=0.0, high=0.0, level=level, n=len(above), method="no contributions at all")
     value = float(above.mean()) / scale
-    spread = mean((above - value * below) / scale, dependent, level=level)
+    spread = mean((above - value * below) / scale, clusters, level=level)
     half = (spread.high - spread.low) / 2
-    return Estimate(
-        value=value,
-        low=value - half,
-        high=value + half,
-        level=level,
-        n=len(above),
-        method=f"ratio of totals, {spread.method}",
-        clusters=spread.clusters,
-    )
+    moved = {"value": value, "low": value - half, "high": value + half, "method": f"ratio of totals, {spread.method}"}
+    return spread.model_copy(update=moved)
 
 
-def _share(part: ArrayLike, whole: ArrayLike, rows: pl.DataFrame, level: float) -> Estimate:
+def _share(rows: Rows, part: Floats, whole: Floats) -> Estimate:
     """A ratio that cannot leave [0, 1]."""
-    found = ratio(part, whole, clusters(rows), level=level)
-    value = min(max(found.value, 0.0), 1.0)
-    low, high = min(max(0.0, found.low), value), max(min(1.0, found.high), value)
-    return found.model_copy(update={"value": value, "low": low, "high": high})
+    free = ratio(part, whole, rows.clusters, level=rows.level)
+    value = min(max(free.value, 0.0), 1.0)
+    low, high = min(max(0.0, free.low), value), max(min(1.0, free.high), value)
+    return free.model_copy(update={"value": value, "low": low, "high": high})
 
 
-def _sizes(rows: pl.DataFrame, prefix: str, names: list[str]) -> dict[str, Any]:
-    return {m: rows[f"{prefix}.{m}"].abs().to_numpy() for m in names}
+def _sizes(rows: Rows, prefix: str) -> dict[str, Floats]:
+    return {m: np.abs(rows[f"{prefix}.{m}"]) for m in rows.about.modalities}
 
 
-def mass(rows: pl.DataFrame, names: list[str], modality: str, level: float = 0.95) -> Estimate:
+def mass(rows: Rows, modality: str) -> Estimate:
     """Of all |Shapley values|, those of one modality."""
-    size = _sizes(rows, "shapley", names)
-    return _share(size[modality], sum(size.values()), rows, level)
+    sizes = _sizes(rows, "shapley")
+    return _share(rows, sizes[modality], sum(sizes.values(), np.zeros(len(rows))))
 
 
-def least_used(rows: pl.DataFrame, names: list[str], level: float = 0.95) -> tuple[str, Estimate]:
+def least_used(rows: Rows) -> tuple[str, Estimate]:
     """The modality with the smallest share, and its share. The interval is that of the modality named."""
-    shares = {m: mass(rows, names, m, level) for m in names}
-    least = min(names, key=lambda m: (shares[m].value, m))
+    shares = {m: mass(rows, m) for m in rows.about.modalities}
+    least = min(shares, key=lambda m: (shares[m].value, m))
     return least, shares[least]
 
 
-def outvotes(
-    rows: pl.DataFrame, names: list[str], modality: str, level: float = 0.95
-) -> tuple[Estimate, Estimate, Estimate] | None:
-    """Samples on which a modality alone decides otherwise than all the others together: how often the model follows
-    it, how often it is right, how often the others are. None where there are none.
-    """
-    some = rows.filter(pl.col(f"alone_decides.{modality}") != pl.col(f"others_decide.{modality}"))
-    if some.is_empty():
+class Outvoted(NamedTuple):
+    """Where a modality alone decides otherwise than all the others together: how often the model follows it, how often
+    it is right, how often the others are."""
+
+    followed: Estimate
+    right: Estimate
+    contradicted: Estimate
+
+
+def outvotes(rows: Rows, modality: str) -> Outvoted | None:
+    """None where a modality never decides otherwise than the others."""
+    alone, others = pl.col(f"alone_decides.{modality}"), pl.col(f"others_decide.{modality}")
+    apart = rows.where(alone != others)
+    if not len(apart):
         return None
-    alone, others = some[f"alone_decides.{modality}"], some[f"others_decide.{modality}"]
-    dependent = clusters(some)
-    followed, right, contradicted = (
-        proportion((a == b).to_numpy(), dependent, level=level)
-        for a, b in ((alone, some["clean_predicted"]), (alone, some["target"]), (others, some["target"]))
-    )
-    return followed, right, contradicted
+    true = pl.col("target")
+    return Outvoted(*(apart.share(hit) for hit in (alone == pl.col("clean_predicted"), alone == true, others == true)))
 
 
-def interaction(rows: pl.DataFrame, names: list[str], level: float = 0.95) -> Estimate:
+def _interaction(rows: Rows, column: str) -> Estimate:
+    together = np.abs(rows[column])
+    return _share(rows, together, together + sum(_sizes(rows, "alone").values()))
+
+
+def interaction(rows: Rows) -> Estimate:
     """|What no modality adds alone| over that plus what each adds alone."""
-    together = rows["interaction"].abs().to_numpy()
-    return _share(together, together + sum(_sizes(rows, "alone", names).values()), rows, level)
+    return _interaction(rows, "interaction")
 
 
-def pair_interaction(rows: pl.DataFrame, names: list[str], a: str, b: str, level: float = 0.95) -> Estimate:
+def pair_interaction(rows: Rows, a: str, b: str) -> Estimate:
     """|Shapley interaction index| of two modalities over that plus what each modality adds alone."""
-    together = rows[f"pair.{a}+{b}"].abs().to_numpy()
-    return _share(together, together + sum(_sizes(rows, "alone", names).values()), rows, level)
+    return _interaction(rows, f"pair.{a}+{b}")
 
 
-def agreement(rows: pl.DataFrame, names: list[str], level: float = 0.95) -> Estimate | None:
+def agreement(rows: Rows, names: Sequence[str]) -> Estimate | None:
     """Pairs of modalities of which exactly one changes the decision: is it the one with the larger attribution?
 
     None where there is no such pair. Pairs of one sample are dependent where there is more than one.
     """
-    known = clusters(rows)
-    owner = np.asarray(known or rows["sample"].to_list())
+    owner = np.asarray(rows.clusters or rows.column("sample"))
     hits, whose = [], []
     for a, b in combinations(names, 2):
-        changes_a, changes_b = rows[f"changes.{a}"].to_numpy(), rows[f"changes.{b}"].to_numpy()
-        larger_a = rows[f"shapley.{a}"].abs().to_numpy() > rows[f"shapley.{b}"].abs().to_numpy()
+        changes_a, changes_b = rows.column(f"changes.{a}"), rows.column(f"changes.{b}")
+        larger_a = np.abs(rows[f"shapley.{a}"]) > np.abs(rows[f"shapley.{b}"])
         one = changes_a != changes_b
         hits.append((larger_a == changes_a)[one])
         whose.append(owner[one])
-    found = np.concatenate(hits)
-    if len(found) == 0:
+    pairs = np.concatenate(hits)
+    if len(pairs) == 0:
         return None
-    dependent = np.concatenate(whose) if known is not None or len(names) > 2 else None
-    return proportion(found, dependent, level=level)
+    clusters: Any = np.concatenate(whose) if rows.clusters is not None or len(names) > 2 else None
+    return proportion(pairs, clusters, level=rows.level)
 
 
-def fidelity(rows: pl.DataFrame, level: float = 0.95) -> Estimate:
+def fidelity(rows: Rows) -> Estimate:
     """1 − Σ squared error / Σ squared variation: 1 where parts add up, below 0 where a constant does better."""
-    lost = ratio(rows["residual"].to_numpy(), rows["spread"].to_numpy(), clusters(rows), level=level)
-    return lost.model_copy(
-        update={"value": 1 - lost.value, "low": 1 - lost.high, "high": max(1 - lost.value, min(1.0, 1 - lost.low))}
-    )
+    lost = ratio(rows["residual"], rows["spread"], rows.clusters, level=rows.level)
+    high = max(1 - lost.value, min(1.0, 1 - lost.low))
+    return lost.model_copy(update={"value": 1 - lost.value, "low": 1 - lost.high, "high": high})

@@ -20,18 +20,17 @@ from muroan.controllability.explainability.attribution.deletion import (
     ranked,
     reversed_order,
 )
-from muroan.controllability.explainability.attribution.findings import MODALITIES, Settings, conclude, parts_of
+from muroan.controllability.explainability.attribution.findings import MODALITIES, ORDERS, Settings, conclude, parts_of
 from muroan.controllability.explainability.parts import Parts, PartValues, attribute, contexts, cut
 from muroan.controllability.explainability.shapley import MOST, Erasable, Worths, worths
 from muroan.errors import AskedWrongly
 from muroan.evidence import Evidence
-from muroan.finding import Conclusion, Metric, Panel
+from muroan.figure import Figure
+from muroan.finding import Conclusion, Panel
 from muroan.model import Capability, Model
 from muroan.probe import Observation, Probe, Shown
 from muroan.randomness import uniform
 from muroan.registry import register
-
-ORDERS = ("ranked", "reversed", "random")
 
 
 @register
@@ -45,29 +44,6 @@ class AttributionProbe(Probe):
     logit of the model's own decision on the untouched sample. One row a sample under "modalities" and one under
     "parts of <modality>"; the latter's figures are null where the sample was not `chosen` (which depends on its
     name and the seed alone), so rows and quarantined samples add up for every condition.
-
-    What the figures mean:
-
-        least_used   share of all attribution (Σ |Shapley value|) that the least used modality carries. 0: the
-        model
-                     ignores it, whatever is sent; 1/n: all n modalities count alike.
-        mass         the same for each modality, beside what removing it does to decisions and accuracy.
-        interaction  |what no modality adds alone| over that plus what each adds alone. 0: the model adds its
-                     modalities up; 1: no modality says anything by itself.
-        outvotes     where the most used modality alone decides otherwise than all others together: how often the model
-                     follows it. 1: the others are never heard (unimodal collapse), though they may be read and get
-                     their share of attribution. Held against the model only where the others are right more often
-                     there than that modality: with two inputs one of them may deserve the last word.
-        agreement    where removing one modality changes the decision and removing another does not: how often the
-                     former has the larger attribution. 0.5 is chance. (Not so by construction: attributions are
-                     about a score, this is about the decision.)
-        deletion     how much faster the decision's probability falls when parts go in the order of the explanation
-                     than in random order: the area between the two curves. 0: the explanation knows nothing; below
-                     0: it misleads.
-        insertion    the same for keeping: how much longer it stays when the lowest ranked parts go first.
-        fidelity     share of the score's variation along random deletions that the sum of attributions predicts.
-        1:
-                     parts simply add up; 0 or less: they do not, and no map of single parts can be right.
 
     Known trade-offs (accepted): "missing" means the modality's neutral value, which the model may not have seen; a
     share of attribution weighs samples by how strongly the model reacts; parts are explained with the other
@@ -83,53 +59,53 @@ class AttributionProbe(Probe):
     place = "controllability/explainability"
     source = "Lundberg & Lee 2017, equation 4 and Theorem 2; Samek et al. 2017; DeYoung et al. 2020"
     needs = frozenset({Capability.SCORES})
-    metrics = (
-        Metric(
-            name="least_used",
+    figures = (
+        Figure(
+            "least_used",
             says="Share of the model's reasons that come from its least used input; 0: the input is ignored",
             better="higher",
             limit=0.02,
         ),
-        Metric(
-            name="outvotes",
+        Figure(
+            "outvotes",
             says="How often the most used input gets its way against all others together, judged where those are "
             "right more often than it is; 0: never, 1: always, the others are not heard",
             limit=0.9,
         ),
-        Metric(
-            name="interaction",
+        Figure(
+            "interaction",
             says="Share of the contributions that no input makes alone; 0: inputs are only added up, 1: none "
             "speaks for itself",
             better="higher",
         ),
-        Metric(
-            name="mass",
+        Figure(
+            "mass",
             says="Share of the model's reasons that come from this input; shares of all inputs add up to 1",
             better="higher",
         ),
-        Metric(
-            name="agreement",
+        Figure(
+            "agreement",
             says="How often the input whose removal changes the decision is the one that the explanation ranks "
             "first; 0.5 is chance, 1 perfect",
             better="higher",
         ),
-        Metric(
-            name="deletion",
+        Figure(
+            "deletion",
             says="How much more the decision's probability suffers when the parts that the explanation ranks "
             "first go first, against a random order; 0: the explanation knows nothing, below 0: it misleads",
             better="higher",
             limit=0.0,
             unit="points",
         ),
-        Metric(
-            name="insertion",
+        Figure(
+            "insertion",
             says="How much longer the decision stands when the parts that the explanation ranks last are removed "
             "first, against a random order; 0: the explanation knows nothing",
             better="higher",
             unit="points",
         ),
-        Metric(
-            name="fidelity",
+        Figure(
+            "fidelity",
             says="Share of the score's changes that adding up the parts' attributions predicts; 1: all, 0: none",
             better="higher",
         ),
@@ -219,7 +195,7 @@ class AttributionProbe(Probe):
             "spread": spread,
         }
         means = (path.probability[:, 0], path.probability[:, 1], path.probability[:, 2:].mean(dim=1))
-        for name, curve in zip(ORDERS, means, strict=True):
+        for name, curve in zip(("ranked", "reversed", "random"), means, strict=True):
             columns |= {f"{name}.{j}": curve[:, j] for j in range(self.steps + 1)}
         return found, columns
 
@@ -257,8 +233,7 @@ class AttributionProbe(Probe):
         return out
 
     def conclude(self, evidence: Evidence) -> Conclusion:
-        how = Settings(self.name, self.parts_share, self.coalitions, self.steps, self.orders)
-        return conclude(evidence, how)
+        return conclude(self.name, evidence, Settings(self.parts_share, self.coalitions, self.steps, self.orders))
 
 
 # Rows.
