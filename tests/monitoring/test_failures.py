@@ -19,7 +19,9 @@ from muroan.evidence import Evidence
 from muroan.finding import Finding, Verdict
 from muroan.meter import Metered
 from muroan.model import BlackBox, TorchModel
-from muroan.monitoring.anomaly.failures.probe import WIDTH, Failures, _Scored, embedded, words
+from muroan.monitoring.anomaly.failures.codes import WIDTH, embedded, words
+from muroan.monitoring.anomaly.failures.findings import Scored, judge_rule
+from muroan.monitoring.anomaly.failures.probe import Failures
 from muroan.monitoring.anomaly.failures.slices import (
     Attributes,
     describe,
@@ -30,6 +32,7 @@ from muroan.monitoring.anomaly.failures.slices import (
     principal,
     scan,
 )
+from muroan.say import Say
 
 PROBE = Failures()
 COLOURS = ("black", "green", "red", "teal")
@@ -183,8 +186,10 @@ def test_all_audited_samples_judge_the_rule_each_half_the_one_of_all_others() ->
     rows, wrong = evidence.rows, ~evidence.rows["correct"].to_numpy()
     half = held_out(rows["cluster"].to_list(), (rows["split"] == "audited").to_numpy(), 0)
     fit = PROBE._fit(rows, wrong, ~half, CLASSES)
-    scale = _Scored(rows, wrong, fit.expected, half, np.asarray(rows["cluster"].to_list()), 0.95)
-    alone = PROBE._rule([(half, fit), (~half, replace(fit, rule=None))], scale)[0]
+    scale = Scored(rows, wrong, fit.expected, half, np.asarray(rows["cluster"].to_list()), 0.95)
+    say = Say(PROBE.name)
+    judge_rule(say, [(half, fit), (~half, replace(fit, rule=None))], scale)
+    alone = say.findings[0]
     assert alone.estimate is not None
     assert alone.estimate.n == half.sum()
 

@@ -50,9 +50,9 @@ _FEWEST_HITS = 3
 """Errors below which a rule describes nothing."""
 
 
-def held_out(units: Sequence[str], audited: Flags, seed: int) -> Flags:
+def held_out(clusters: Sequence[str], audited: Flags, seed: int) -> Flags:
     """Which samples are scored: those audited whose cluster falls into a random half of clusters [N]."""
-    names, at = np.unique(np.asarray(units, dtype=str), return_inverse=True)
+    names, at = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     return audited & (uniform(sample_keys(names.tolist(), seed, "failing slices, held out")) < 0.5)[at.ravel()]
 
 
@@ -100,7 +100,7 @@ def excess(
     expected: Floats,
     inside: Flags,
     outside: Flags,
-    units: NDArray[np.str_] | None,
+    clusters: NDArray[np.str_] | None,
     *,
     level: float,
 ) -> Estimate:
@@ -108,7 +108,7 @@ def excess(
 
     What is expected is given by the inputs, so the interval is that of the error rates alone (Newcombe), moved.
     """
-    a, b = (None, None) if units is None else (units[inside], units[outside])
+    a, b = (None, None) if clusters is None else (clusters[inside], clusters[outside])
     rates = difference(wrong[inside], wrong[outside], a, b, level=level)
     shift = float(expected[inside].mean() - expected[outside].mean())
     return around(
@@ -127,9 +127,9 @@ def discover(
     target: Ints,
     predicted: Ints,
     expected: Floats,
-    fitted: Flags,
-    units: Sequence[str] | None,
     *,
+    fitted: Flags,
+    clusters: Sequence[str] | None,
     classes: int,
     components: int,
     iterations: int,
@@ -158,7 +158,7 @@ def discover(
     )
     share = mixture.predict_proba(z)
     wrong = target != predicted
-    names = None if units is None else np.asarray(units, dtype=str)
+    names = None if clusters is None else np.asarray(clusters, dtype=str)
     found: list[tuple[float, Flags]] = []
     for s in range(share.shape[1]):
         cut = _cut(share[fitted, s], wrong[fitted], expected[fitted], fewest)
@@ -304,7 +304,7 @@ def failing(
     one = np.eye(len(open_), dtype=bool)
     gain = scan(hits, due, float(t.sum()), float(e.sum())) - np.where(one, 0.0, _EARNED)
     gain = np.where((support >= fewest) & (hits >= _FEWEST_HITS) & (hits > due), gain, -np.inf)
-    i, j = (int(k) for k in np.unravel_index(np.argmax(gain), gain.shape))
+    i, j = _best_pair(gain)
     if gain[i, j] <= 0:
         return None
     return Rule.of(known, int(open_[i]), int(open_[j]), support[i, j], hits[i, j], float(t.sum()), float(len(t)))
@@ -339,10 +339,17 @@ def describe(wanted: Flags, fitted: Flags, known: Attributes, *, fewest: int) ->
     allowed &= one | ~(alone[:, None] | alone[None, :])
     allowed &= ~_errors_by_definition(known, support)
     gain = np.where(allowed, gain - np.where(one, 0.0, _EARNED), -np.inf)
-    i, j = (int(k) for k in np.unravel_index(np.argmax(gain), gain.shape))
+    i, j = _best_pair(gain)
     if not np.isfinite(gain[i, j]):
         return None
     return Rule.of(known, i, j, support[i, j], hits[i, j], total, n)
+
+
+def _best_pair(gain: Floats) -> tuple[int, int]:
+    """Where the gain [A, A] is largest, i ≤ j: a pair stands in it twice, and rounding must not say which is named
+    first."""
+    i, j = np.unravel_index(np.argmax(np.where(np.tri(len(gain), dtype=bool).T, gain, -np.inf)), gain.shape)
+    return int(i), int(j)
 
 
 def _errors_by_definition(known: Attributes, support: Floats) -> Flags:
