@@ -24,8 +24,9 @@ import polars as pl
 
 from muroan.batch import Schema
 from muroan.data.facts import classes, ids, words
+from muroan.data.inputs import Input, TabularInput
 from muroan.data.root import Root
-from muroan.data.spec import Input, TableSpec, TabularInput, load_spec, parse_spec
+from muroan.data.spec import TableSpec, load_spec, parse_spec
 from muroan.data.tablefile import Cells, TableFile
 from muroan.dataset import Dataset, Sample, Splits
 from muroan.errors import AskedWrongly, BadSample, nearest, shown

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from muroan.batch import Schema
+from muroan.data.inputs import ImageInput, TextInput
 from muroan.data.root import Root
-from muroan.data.spec import ImageInput, TextInput
 from muroan.dataset import Dataset, Sample, Splits
 from muroan.errors import AskedWrongly, BadSample, nearest, shown
 from muroan.modality import Modality
