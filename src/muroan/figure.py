@@ -87,7 +87,7 @@ class Figure:
 @dataclass(frozen=True)
 class Bars:
     """A chart of one measure over conditions. bars: condition -> the series that its bar belongs to; controls: the
-    series that are controls."""
+    series, or conditions, that are controls."""
 
     title: str
     y_label: str
@@ -97,7 +97,9 @@ class Bars:
 
     def chart(self, rows: Mapping[str, Rows]) -> BarChart:
         here = [(c, of) for c, of in self.bars.items() if len(rows.get(c, ()))]
-        bars = [Bar(label=c, estimate=self.of(rows[c]), of=of, control=of in self.controls) for c, of in here]
+        bars = [
+            Bar(label=c, estimate=self.of(rows[c]), of=of, control=bool({c, of} & {*self.controls})) for c, of in here
+        ]
         return BarChart(title=self.title, y_label=self.y_label, bars=bars, y_range=(0, 1))
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 import torch
 
-from muroan.batch import Batch, Schema
+from muroan.batch import Schema
 from muroan.clean import Clean
 from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly, NotApplicable
-from muroan.estimate import paired_difference, proportion
-from muroan.evidence import AUDITED, Evidence, clusters
-from muroan.finding import Bar, BarChart, Conclusion, Finding, Metric
+from muroan.figure import Bars, Figure, lost, share
 from muroan.interventions.attacks.universal_patch import (
     STARTS,
     Place,
@@ -26,15 +24,18 @@ from muroan.interventions.attacks.universal_patch import (
     grey,
 )
 from muroan.meter import Metered
-from muroan.modality import Image
+from muroan.modality import Image, Value
 from muroan.model import Capability, Model
-from muroan.panels import panels
-from muroan.probe import Observation, Probe, Shown
+from muroan.panels import before_after
+from muroan.probe import Observation, Probe
 from muroan.randomness import choose
 from muroan.registry import register
+from muroan.rows import Rows
 
 NULL = "nothing"
 CONTROLS = ("noise", "grey")
+BESIDE = {**{f"{c} patch": c for c in CONTROLS}, "no change": NULL}
+CHANGED, LOST = share("changed"), lost("clean_correct", "correct")
 
 
 @register
@@ -58,22 +59,46 @@ class Universal(Probe):
     question = "Can one small sticker, the same on every picture, turn decisions?"
     place = "robustness/adversarial"
     source = "AdvCLIP, Zhou et al., ACM MM 2023 (arXiv 2308.07026): losses, place and size of the patch"
-    metrics = (
-        Metric(
-            name="excess",
+    among = pl.col("present")
+    nobody = "no sample has a picture"
+    figures = (
+        Figure(
+            "excess",
+            "What the patch adds",
+            limit=0.2,
             says="Share of decisions that the fitted patch changes minus that of the stronger control, random or grey, "
             "of the same place and size. 0: it only covers; 1: it turns all, the control none.",
-            limit=0.2,
         ),
-        Metric(
-            name="changed",
-            says="Share of all decisions that a patch changes. 0: none; 1: all.",
+        Figure(
+            "changed",
+            "Decisions that one patch, fitted on other pictures, changes",
+            CHANGED,
+            at="patch",
+            beside=BESIDE,
+            by_group="Decisions that the patch changes",
             limit=0.5,
+            says="Share of all decisions that a patch changes. 0: none; 1: all.",
         ),
-        Metric(
-            name="accuracy_lost",
-            says="Accuracy on unchanged pictures minus accuracy with the patch. 0: nothing is lost; 1: everything.",
+        Figure(
+            "accuracy_lost",
+            "Accuracy lost under the patch",
+            LOST,
+            at="patch",
+            named=True,
+            judged=False,
             unit="points",
+            says="Accuracy on unchanged pictures minus accuracy with the patch. 0: nothing is lost; 1: everything.",
+        ),
+        Figure("accuracy_lost", "Accuracy lost under the noise patch", LOST, at="noise", named=True, judged=False),
+        Figure("accuracy_lost", "Accuracy lost under the grey patch", LOST, at="grey", named=True, judged=False),
+    )
+    bars = (
+        Bars(
+            "Decisions changed by one patch on every picture",
+            "share of decisions",
+            CHANGED,
+            dict.fromkeys(("patch", *CONTROLS, NULL), ""),
+            controls=(*CONTROLS, NULL),
         ),
     )
     needs = frozenset({Capability.SCORES, Capability.GRADIENTS})
@@ -126,116 +151,52 @@ class Universal(Probe):
 
     def observe(self, clean: Clean) -> Observation:
         patches: Mapping[str, UniversalPatch] = clean.prepared[self.name]
-        frames = [self._rows(clean, NULL, clean.batch)]
-        changed = {}
-        for name, patch in patches.items():
-            # One patch for all: equal pictures are equal with it, so their keys still hold.
-            inputs = {**clean.batch.inputs, patch.modality: patch.put(clean.batch)}
-            changed[name] = replace(clean.batch, inputs=inputs)
-            frames.append(self._rows(clean, name, changed[name]))
-        turned = [i for i, hit in enumerate(frames[1]["changed"]) if hit and bool(clean.correct[i])]
-        shown = [self._shown(clean, changed["patch"], frames[1], i) for i in turned[:1]]
-        return Observation(pl.concat(frames), shown)
+        m, batch, classes = next(iter(patches.values())).modality, clean.batch, clean.model.classes
+        pictures = {NULL: batch.inputs[m]} | {name: patch.put(batch) for name, patch in patches.items()}
+        frames = {c: self._rows(clean, c, m, x) for c, x in pictures.items()}
+        said, changed = frames["patch"]["predicted"], torch.from_numpy(frames["patch"]["changed"].to_numpy().copy())
+        shown = [
+            before_after(
+                batch,
+                i,
+                f"“{classes[int(clean.predicted[i])]}” becomes “{classes[said[i]]}” under the patch",
+                {m: ("with the patch", pictures["patch"])},
+                caption="The same patch is on every picture; it was fitted on others.",
+            )
+            for i in (changed & clean.correct).nonzero().flatten().tolist()[:1]
+        ]
+        return Observation(pl.concat(frames.values()), shown)
 
-    def _rows(self, clean: Clean, condition: str, batch: Batch) -> pl.DataFrame:
-        # What is not the picture keeps its codes.
-        m = self._picture(clean)
+    @staticmethod
+    def _rows(clean: Clean, condition: str, m: str, pictures: Value) -> pl.DataFrame:
+        # One patch for all: equal pictures are equal with it, so their keys still hold. The rest keeps its codes.
+        batch = replace(clean.batch, inputs={**clean.batch.inputs, m: pictures})
         distinct, index = batch.unique(m)
-        logits = clean.model.logits(
-            {**clean.codes, m: clean.model.encode(m, distinct)}, {**clean.index, m: index}, batch.present or None
-        )
-        here = batch.present.get(m, torch.ones(len(clean), dtype=torch.bool))
-        predicted = logits.argmax(dim=1)
+        codes = {**clean.codes, m: clean.model.encode(m, distinct)}
+        predicted = clean.model.logits(codes, {**clean.index, m: index}, batch.present or None).argmax(dim=1)
         return clean.rows(
             condition,
             predicted=predicted,
             changed=predicted != clean.predicted,
             correct=predicted == batch.targets,
-            present=here,
+            present=batch.present.get(m, torch.ones(len(clean), dtype=torch.bool)),
         )
 
-    def _picture(self, clean: Clean) -> str:
-        m = self.chosen(clean.batch.modalities, tuple(clean.model.modalities))
-        assert m is not None
-        return m
-
-    def _shown(self, clean: Clean, changed: Batch, rows: pl.DataFrame, i: int) -> Shown:
-        classes, m = clean.model.classes, self._picture(clean)
-        before, after = (classes[int(k)] for k in (clean.predicted[i], rows["predicted"][i]))
-        return Shown(
-            sample=clean.batch.ids[i],
-            title=f"“{before}” becomes “{after}” under the patch",
-            panels=panels(clean.batch.take([i]), 0, {m: ("with the patch", changed.inputs[m][[i]])}),
-            caption="The same patch is on every picture; it was fitted on others.",
+    def lines(self, rows: Mapping[str, Rows]) -> Iterable[Figure]:
+        strong = max(CONTROLS, key=lambda c: (CHANGED(rows[c]).value, c))
+        yield Figure(
+            "excess",
+            f"Decisions that the fitted patch changes beyond a {strong} one",
+            CHANGED,
+            at="patch",
+            minus=strong,
+            beside=BESIDE,
+            note="The stronger control is chosen on the same samples (oracle), which understates the excess.",
         )
+        yield from self.figures
 
-    def conclude(self, evidence: Evidence) -> Conclusion:
-        level = evidence.about.level
-        by = {c: evidence.of(AUDITED, c).filter(pl.col("present")).sort("sample") for c in evidence.conditions()}
-        if not len(by["patch"]):
-            reason = "no sample has a picture"
-            return Conclusion(
-                findings=[Finding(probe=self.name, metric="excess", title="What the patch adds", reason=reason)]
-            )
-        rates = {c: proportion(r["changed"], clusters(r), level=level) for c, r in by.items()}
-        strong = max(CONTROLS, key=lambda c: (rates[c].value, c))
-        of, controls = by["patch"], {f"{c} patch": rates[c] for c in CONTROLS} | {"no change": rates[NULL]}
-        lost = {c: paired_difference(r["clean_correct"], r["correct"], clusters(r), level=level) for c, r in by.items()}
-        findings = [
-            Finding(
-                probe=self.name,
-                metric="excess",
-                title=f"Decisions that the fitted patch changes beyond a {strong} one",
-                estimate=paired_difference(of["changed"], by[strong]["changed"], clusters(of), level=level),
-                controls=controls,
-                note="The stronger control is chosen on the same samples (oracle), which understates the excess.",
-            ),
-            Finding(
-                probe=self.name,
-                metric="changed",
-                title="Decisions that one patch, fitted on other pictures, changes",
-                estimate=rates["patch"],
-                controls=controls,
-            ),
-            *(
-                Finding(
-                    probe=self.name,
-                    metric="accuracy_lost",
-                    title=f"Accuracy lost under the {c} patch" if c != "patch" else "Accuracy lost under the patch",
-                    estimate=lost[c],
-                    condition=c,
-                    judged=False,
-                )
-                for c in ("patch", *CONTROLS)
-            ),
-            *self._groups(of, evidence),
-        ]
-        bars = [Bar(label=c, estimate=rates[c], control=c != "patch") for c in ("patch", *CONTROLS, NULL)]
-        title = "Decisions changed by one patch on every picture"
-        notes = [
+    def notes(self, rows: Mapping[str, Rows]) -> list[str]:
+        return [
             f"The patch covers {self.share:.1%} of a picture; it was fitted on {self.samples} samples of the reference "
             f"in {self.steps} steps, and the random one is the best of {2 * self.steps + STARTS} there."
         ]
-        return Conclusion(
-            findings=findings,
-            charts=[BarChart(title=title, y_label="share of decisions", bars=bars, y_range=(0, 1))],
-            notes=notes,
-        )
-
-    def _groups(self, rows: pl.DataFrame, evidence: Evidence) -> list[Finding]:
-        out = []
-        for name, values in evidence.about.groups.items():
-            for value in values:
-                some = rows.filter(pl.col(f"group.{name}") == value)
-                if len(some) >= 10:
-                    out.append(
-                        Finding(
-                            probe=self.name,
-                            metric="changed",
-                            title=f"Decisions that the patch changes, {name} {value}",
-                            estimate=proportion(some["changed"], clusters(some), level=evidence.about.level),
-                            group=f"{name}={value}",
-                            judged=False,
-                        )
-                    )
-        return out
