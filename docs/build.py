@@ -57,17 +57,32 @@ GROUPS: dict[str, list[str]] = {
     "Models": ["Model", "TorchModel", "BlackBox", "Capability"],
     "Data": ["Table", "TableSpec", "open_table", "InMemory", "Splits", "Dataset", "Sample", "Schema", "Batch"],
     "Kinds of input": ["Modality", "Image", "Text", "Audio", "Tabular", "Series"],
-    "Methods": ["Probe", "Observation", "Evidence", "Attack", "Attacked", "Budget", "Explainer", "Attribution"],
+    "Methods": [
+        "Probe",
+        "Observation",
+        "Figure",
+        "Rows",
+        "Say",
+        "Evidence",
+        "Intervention",
+        "Arrived",
+        "Attack",
+        "Attacked",
+        "Budget",
+        "Explainer",
+        "Attribution",
+    ],
     "What methods work with, and are tested on": ["Clean", "Metered", "register", "Organism"],
     "References": ["open_model", "open_data"],
     "Errors": ["MuroanError"],
 }
 """The names of `muroan.__all__` by what somebody wants to do with them; one that is in no group stands last."""
 MODULES: dict[str, tuple[str, list[str]]] = {
-    "muroan.data.spec": (
+    "muroan.data.inputs": (
         "What the columns of a table can be",
-        ["ImageInput", "TextInput", "AudioInput", "TabularInput", "SeriesInput", "SplitColumn"],
+        ["ImageInput", "TextInput", "AudioInput", "TabularInput", "SeriesInput"],
     ),
+    "muroan.data.spec": ("Parts of a table", ["SplitColumn"]),
     "muroan.errors": ("More errors", ["AskedWrongly", "CannotComplete", "BadSample", "NotApplicable"]),
     "muroan.estimate": ("Estimates", []),
     "muroan.checks": ("Conformance checks", []),

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from muroan.estimate import Estimate
     from muroan.evidence import Evidence
     from muroan.explainer import Attribution, Explainer
+    from muroan.figure import Figure
     from muroan.finding import Finding, Metric, Verdict
     from muroan.hardening import harden
+    from muroan.intervention import Arrived, Intervention
     from muroan.meter import Metered
     from muroan.mitigation import Mitigated, Mitigation
     from muroan.modality import Audio, Image, Modality, Series, Tabular, Text
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from muroan.probe import Observation, Probe
     from muroan.references import open_data, open_model
     from muroan.registry import register
+    from muroan.rows import Rows
+    from muroan.say import Say
 
 _WHERE = {
     "attack": ("Attack", "Attacked"),
@@ -57,8 +61,10 @@ _WHERE = {
     "estimate": ("Estimate",),
     "evidence": ("Evidence",),
     "explainer": ("Attribution", "Explainer"),
+    "figure": ("Figure",),
     "finding": ("Finding", "Metric", "Verdict"),
     "hardening": ("harden",),
+    "intervention": ("Arrived", "Intervention"),
     "meter": ("Metered",),
     "mitigation": ("Mitigated", "Mitigation"),
     "modality": ("Audio", "Image", "Modality", "Series", "Tabular", "Text"),
@@ -67,10 +73,13 @@ _WHERE = {
     "probe": ("Observation", "Probe"),
     "references": ("open_data", "open_model"),
     "registry": ("register",),
+    "rows": ("Rows",),
+    "say": ("Say",),
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
+    "Arrived",
     "Attack",
     "Attacked",
     "Attribution",
@@ -85,10 +94,12 @@ __all__ = [
     "Estimate",
     "Evidence",
     "Explainer",
+    "Figure",
     "Finding",
     "Gate",
     "Image",
     "InMemory",
+    "Intervention",
     "Metered",
     "Metric",
     "Mitigated",
@@ -99,7 +110,9 @@ __all__ = [
     "Observation",
     "Organism",
     "Probe",
+    "Rows",
     "Sample",
+    "Say",
     "Schema",
     "Series",
     "Splits",
