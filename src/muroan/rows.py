@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from muroan import estimate as estimates
-from muroan.estimate import Estimate, Gap, max_gap, sum_by_cluster
+from muroan.estimate import Estimate, Gap, max_gap
+from muroan.estimate.clusters import sums_by_group
 from muroan.estimate.totals import Statistic, Totals, figure, totals, worst
 from muroan.evidence import AUDITED, About, Evidence, clusters
 
@@ -79,6 +80,12 @@ class Rows:
         mask = keep if isinstance(keep, pl.Expr) else pl.Series(np.asarray(keep, dtype=bool))
         return replace(self, frame=self.frame.filter(mask))
 
+    def having(self, **columns: What) -> Rows:
+        """The same rows with columns of numbers that were worked out of them."""
+        return replace(
+            self, frame=self.frame.with_columns(pl.Series(name, self[what]) for name, what in columns.items())
+        )
+
     def at(self, level: float) -> Rows:
         """The same rows, with intervals of another level: several figures at once, say."""
         return replace(self, about=replace(self.about, level=level))
@@ -108,6 +115,14 @@ class Rows:
     def quantile(self, what: What, share: float) -> Estimate:
         """The value below which that share of the samples lies."""
         return estimates.quantile(self[what], share, self.clusters, level=self.level)
+
+    def above(self, other: Rows, what: What, theirs: What | None = None) -> Estimate:
+        """How often a sample here has more of something than one of the others has of it, or of `theirs`: the AUC.
+
+        0.5: alike; 1: always. Ties count half.
+        """
+        values = self[what], other[what if theirs is None else theirs]
+        return estimates.auc(*values, self.clusters, other.clusters, level=self.level)
 
     def totals(self, columns: Sequence[What], ways: ArrayLike) -> Totals:
         """Sums of columns by cluster, for figures that are no means (see `estimate.totals`)."""
@@ -188,6 +203,10 @@ class Rows:
                 if len(rows) >= least:
                     yield name, value, rows
 
+    def by_value(self, what: What, name: str) -> dict[str, Estimate]:
+        """The share or mean of each known value of a group, however few its samples, in the order of their names."""
+        return estimates.by_group(self[what], self.column(f"group.{name}"), self.clusters, level=self.level)
+
     def gap(self, what: What, name: str, least: int = SMALLEST_GROUP, *, level: float | None = None) -> Gap | None:
         """The largest difference of a mean between the values of a group; None where fewer than two are comparable.
 
@@ -198,8 +217,7 @@ class Rows:
         seen = set(labels.tolist())
         known = [v for v in self.about.groups[name] if v in seen]
         known += sorted(seen - set(known) - {""})
-        member = (labels[:, None] == np.asarray(known, dtype=object)[None, :]).astype(np.float64)
-        sums = sum_by_cluster(np.stack([member * self[what][:, None], member], axis=2), self.clusters)
+        sums = sums_by_group(self[what], labels, known, self.clusters)
         try:
             return max_gap(sums, known, level=level or self.level, seed=self.about.seed, min_count=least)
         except ValueError:

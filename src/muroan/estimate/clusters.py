@@ -170,3 +170,9 @@ def sum_by_cluster(values: ArrayLike | Any, clusters: Clusters) -> Floats:
     flat = array.reshape(array.shape[0], -1)
     sums = np.stack([layout.totals(column) for column in flat.T], axis=1) if flat.shape[1] else flat
     return sums.reshape(layout.count, *array.shape[1:])
+
+
+def sums_by_group(values: ArrayLike | Any, groups: Any, known: Sequence[str], clusters: Clusters = None) -> Floats:
+    """Sums of `values` [N] and counts of samples by cluster and group [C, G, 2]; unknown groups add nothing."""
+    member = (np.asarray(groups, dtype=str)[:, None] == np.asarray(known, dtype=str)).astype(np.float64)
+    return sum_by_cluster(np.stack([member * numbers(values)[:, None], member], axis=2), clusters)
