@@ -16,17 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muroan.controllability.fairness.group_gaps import group_totals
-from muroan.controllability.fairness.group_metrics import (
-    demographic_parity_difference,
-    demographic_parity_ratio,
-    equalised_odds_difference,
-    equity_scaled,
-    equity_scaled_draws,
-    selection_rates,
-)
+from muroan.controllability.fairness.group_gaps import equity_scaled
 from muroan.data.easy_vqa import easy_vqa
 from muroan.estimate import Estimate, bootstrap, by_group, max_gap, proportion
+from muroan.estimate.clusters import sums_by_group
 from muroan.meter import Metered
 from muroan.models.easy_vqa import easy_vqa_model
 
@@ -39,14 +32,42 @@ Ints = NDArray[np.int64]
 Case = tuple[Ints, Ints, NDArray[Any]]
 
 
+def rates(hits: NDArray[Any], groups: NDArray[Any]) -> dict[str, float]:
+    """The share of each group, as the audit prints it."""
+    return {name: e.value for name, e in by_group(hits.astype(float), groups.astype(str)).items()}
+
+
+def parity(yes: NDArray[Any], groups: NDArray[Any]) -> float:
+    """The largest difference of a decision's rates: 0 if groups are alike, 1 if one is always selected, one never."""
+    found = rates(yes, groups).values()
+    return max(found) - min(found)
+
+
+def parity_ratio(yes: Ints, groups: NDArray[Any]) -> float:
+    """The smallest over the largest rate of a decision: 1 if groups are alike, 0 if one is never selected."""
+    found = rates(yes, groups).values()
+    return min(found) / max(found)
+
+
+def equalised_odds(y: Ints, yes: Ints, groups: NDArray[Any]) -> float:
+    """The larger of the largest differences in true and in false positive rates (AIF360 takes their mean).
+
+    NaN where a group has no such samples: undefined, which is not 0, as Fairlearn has it.
+    """
+    if any(len(np.unique(groups[y == k])) < len(np.unique(groups)) for k in (0, 1)):
+        return float("nan")
+    return max(parity(yes[y == k], groups[y == k]) for k in (0, 1))
+
+
 def golden() -> dict[str, bool]:
     """The specification's known answers."""
     y, yes, g = np.array([1, 1, 0, 0, 1, 1, 0, 0]), np.array([1, 1, 1, 0, 1, 0, 0, 0]), np.repeat([0, 1], 4)
+    halves = np.array([[[85.0, 100.0], [95.0, 100.0]]])
     return {
-        "G2 demographic parity difference .5": demographic_parity_difference(yes, g) == 0.5,
-        "G2 demographic parity ratio .3333333": round(demographic_parity_ratio(yes, g), 7) == 0.3333333,
-        "G2 equalised odds difference .5": equalised_odds_difference(y, yes, g) == 0.5,
-        "G3 equity-scaled AUC .8181818": round(equity_scaled(0.9, [0.85, 0.95]), 7) == 0.8181818,
+        "G2 demographic parity difference .5": parity(yes, g) == 0.5,
+        "G2 demographic parity ratio .3333333": round(parity_ratio(yes, g), 7) == 0.3333333,
+        "G2 equalised odds difference .5": equalised_odds(y, yes, g) == 0.5,
+        "G3 equity-scaled AUC .8181818": round(float(equity_scaled(halves)[0]), 7) == 0.8181818,
     }
 
 
@@ -71,32 +92,33 @@ def tables() -> Iterator[tuple[str, Case]]:
 
 
 def against_fairlearn() -> dict[str, float]:
-    """Largest difference over all splits, per metric and table."""
+    """Largest difference over all splits on which it is defined, per metric and table."""
     from fairlearn import metrics as theirs
     from sklearn.metrics import accuracy_score
 
     worst: dict[str, float] = {}
 
     def keep(what: str, ours: float, other: float) -> None:
-        worst[what] = max(worst.get(what, 0.0), abs(ours - float(other)))
+        if not np.isnan(ours):
+            worst[what] = max(worst.get(what, 0.0), abs(ours - float(other)))
 
     for name, (y, yes, g) in tables():
         at: dict[str, Any] = {"sensitive_features": g}
-        keep(f"{name}: demographic parity difference", demographic_parity_difference(yes, g),
+        keep(f"{name}: demographic parity difference", parity(yes, g),
              theirs.demographic_parity_difference(y, yes, **at))  # fmt: skip
-        keep(f"{name}: demographic parity ratio", demographic_parity_ratio(yes, g),
+        keep(f"{name}: demographic parity ratio", parity_ratio(yes, g),
              theirs.demographic_parity_ratio(y, yes, **at))  # fmt: skip
-        keep(f"{name}: equalised odds difference", equalised_odds_difference(y, yes, g),
+        keep(f"{name}: equalised odds difference", equalised_odds(y, yes, g),
              theirs.equalized_odds_difference(y, yes, **at))  # fmt: skip
         frame = theirs.MetricFrame(
             metrics={"rate": theirs.selection_rate, "accuracy": accuracy_score}, y_true=y, y_pred=yes, **at
         )
-        for value, rate in selection_rates(yes, g).items():
+        for value, rate in rates(yes, g).items():
             keep(f"{name}: selection rates", rate, frame.by_group["rate"][int(value)])
-        labels = [str(v) for v in g]
-        for value, e in by_group((y == yes).astype(float), labels).items():
-            keep(f"{name}: accuracies", e.value, frame.by_group["accuracy"][int(value)])
-        gap = max_gap(group_totals(y == yes, labels, sorted(set(labels)), None), sorted(set(labels)), draws=100)
+        for value, rate in rates(y == yes, g).items():
+            keep(f"{name}: accuracies", rate, frame.by_group["accuracy"][int(value)])
+        known = sorted(set(g.astype(str)))
+        gap = max_gap(sums_by_group(y == yes, g, known), known, draws=100)
         keep(f"{name}: accuracy gap", gap.estimate.value, frame.difference()["accuracy"])
     return worst
 
@@ -104,11 +126,11 @@ def against_fairlearn() -> dict[str, float]:
 def intervals(values: NDArray[np.float64], labels: list[str], units: list[str] | None) -> dict[str, Estimate]:
     """What the fairness probe prints of one attribute: rate by group, gap, equity-scaled."""
     known = sorted(set(labels))
-    totals = group_totals(values, labels, known, units)
+    totals = sums_by_group(values, labels, known, units)
     return {
         **{f"rate of {g}": e for g, e in by_group(values, labels, units).items()},
         "gap": max_gap(totals, known, draws=DRAWS).estimate,
-        "equity-scaled": bootstrap(totals, equity_scaled_draws, n=len(values), draws=DRAWS),
+        "equity-scaled": bootstrap(totals, equity_scaled, n=len(values), draws=DRAWS),
     }
 
 
