@@ -362,6 +362,9 @@ def methods() -> str:
         if cls.removes:
             facts += [f"- should remove: {', '.join(f'`{f}`' for f in cls.removes)}"]
         lines += [f"### `{name}`", "", f"**{cls.does}**", "", doc(cls), "", *facts, "", *settings(cls), ""]
+    lines += ["## Interventions", "", "Named changes of inputs that probes ask about.", ""]
+    changes: list[list[object]] = [[f"`{n}`", c.does, markdown(c.source)] for n, c in shipped("interventions").items()]
+    lines += [*table(["name", "does", "source"], changes), ""]
     lines += ["## Perturbations", "", PERTURBATIONS, ""]
     rows: list[list[object]] = [
         [f"`{p.name}`", p.kind, p.family, "; ".join(map(str, p.levels)), p.source, p.wants or ""] for p in TABLE

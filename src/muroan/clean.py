@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from muroan.batch import Batch
+from muroan.content import distinct
 from muroan.meter import Codes, Metered
-from muroan.modality import take
+from muroan.modality import Value, take
 from muroan.randomness import Words, sample_keys
 
 
@@ -79,11 +80,31 @@ class Clean:
         """Codes row by row: sample i's code is row i."""
         return {m: c.take(self.index[m]) for m, c in self.codes.items()}
 
+    @cached_property
+    def _worked_out(self) -> dict[tuple[str, str], Any]:
+        """What was worked out of a modality, for whoever asks again."""
+        return {}
+
+    def distinct(self, modality: str) -> tuple[Value, Tensor, list[str]]:
+        """(distinct values, told apart by what they hold; which is each sample's own [N]; a digest of each value)."""
+        if ("distinct", modality) not in self._worked_out:
+            known, own = self.batch.unique(modality)
+            values, which, digests = distinct(known)
+            self._worked_out["distinct", modality] = values, which[own], digests
+        found: tuple[Value, Tensor, list[str]] = self._worked_out["distinct", modality]
+        return found
+
     def neutral(self, modality: str) -> tuple[Codes, Tensor]:
         """Codes of the distinct neutral values of a modality, and for each sample which one is its own [N].
 
-        Where one neutral value serves all samples (a mean colour, the empty text) it is encoded once.
+        Encoded once; where one neutral value serves all samples (a mean colour, the empty text) that one alone.
         """
+        if ("neutral", modality) not in self._worked_out:
+            self._worked_out["neutral", modality] = self._neutral(modality)
+        found: tuple[Codes, Tensor] = self._worked_out["neutral", modality]
+        return found
+
+    def _neutral(self, modality: str) -> tuple[Codes, Tensor]:
         # Of distinct values alone: erasing every row of a batch of pictures takes longer than encoding them.
         distinct, own = self.batch.unique(modality)
         values = self.model.modalities[modality].neutral(distinct)

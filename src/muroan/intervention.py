@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 import polars as pl
 import torch
 from torch import Tensor
 
 from muroan.clean import Clean
+from muroan.dataset import Dataset
 from muroan.meter import Codes
 from muroan.model import Capability
 
@@ -21,31 +23,34 @@ class Arrived:
     """What arrives under a condition: row i fuses codes[m][index[m][i]] of every modality m.
 
     present[m] bool [N] where something is absent. done bool [N]: whom it was done to (None: everyone); the others
-    keep their clean answer. columns: what else a row should say of it, [N] each.
+    keep their clean answer. targets [N]: the right answers, where they are others now. columns: what else a row should
+    say of it, [N] each.
     """
 
     codes: Mapping[str, Codes]
     index: Mapping[str, Tensor]
     present: Mapping[str, Tensor] = field(default_factory=dict)
     done: Tensor | None = None
+    targets: Tensor | None = None
     columns: Mapping[str, object] = field(default_factory=dict)
 
     def logits(self, clean: Clean) -> Tensor:
         """Answers [N, K]; only those to whom something was done are asked."""
         if self.done is None or bool(self.done.all()):
             return clean.model.logits(self.codes, self.index, self.present or None)
-        out, at = clean.logits.clone(), self.done.nonzero().flatten()
+        answers, at = clean.logits.clone(), self.done.nonzero().flatten()
         if len(at):
             present = {m: p[at] for m, p in self.present.items()} or None
-            out[at] = clean.model.logits(self.codes, {m: i[at] for m, i in self.index.items()}, present)
-        return out
+            answers[at] = clean.model.logits(self.codes, {m: i[at] for m, i in self.index.items()}, present)
+        return answers
 
 
 @dataclass(frozen=True)
 class Intervention(ABC):
-    """Subclasses are frozen dataclasses, registered with `@register`; their fields say what is done and how much of it.
+    """Subclasses are frozen dataclasses, registered with `@register`; their fields say what is done and how much of it,
+    and all have defaults.
 
-        name    the kind: "removal", "swap", "perturbation"
+        name    the kind: "removal", "other_class"
         does    one sentence
 
     What `muroan.checks` tests: it is named; the same for the same samples, alone or in a batch; severity 0, or taking
@@ -65,25 +70,68 @@ class Intervention(ABC):
     def arrives(self, clean: Clean) -> Arrived:
         """What arrives instead of the clean inputs."""
 
+    def cases(self, clean: Clean, reference: Dataset) -> Iterable[Intervention]:
+        """What it can be asked for of these inputs, at every size that it has; none where it fits none of them."""
+        return [self]
 
-def outcome(clean: Clean, change: Intervention) -> pl.DataFrame:
-    """The rows of one intervention, one a sample, with the standard columns:
+    def nothing(self) -> Intervention | None:
+        """The same of no size (severity 0, nothing taken away), which changes nothing; None where it has no size."""
+        return None
 
-    right (1: the answer is right; 0: it is not), same (1: as the clean answer), confidence (null for a model that
-    shows none), said (the class answered), done (whether anything was done to the sample).
-    """
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model answers to the samples of a clean pass under an intervention: logits [N, K]."""
+
+    clean: Clean
+    change: Intervention
+    arrived: Arrived
+    logits: Tensor
+
+    @cached_property
+    def predicted(self) -> Tensor:
+        """Class indices, long [N]."""
+        return self.logits.argmax(dim=1)
+
+    @cached_property
+    def right(self) -> Tensor:
+        """bool [N]."""
+        targets = self.arrived.targets
+        return self.predicted == (self.clean.batch.targets if targets is None else targets)
+
+    @cached_property
+    def done(self) -> Tensor:
+        """Whether anything was done to a sample, bool [N]."""
+        everyone = torch.ones(len(self.clean), dtype=torch.bool)
+        return everyone if self.arrived.done is None else self.arrived.done
+
+    @cached_property
+    def confidence(self) -> Tensor | None:
+        """Of the answer [N]; None of a model that shows none."""
+        if Capability.SCORES not in self.clean.model.model.capabilities:
+            return None
+        return self.logits.double().softmax(dim=1).amax(dim=1)
+
+    def rows(self, **columns: Any) -> pl.DataFrame:
+        """Evidence, one row a sample, with the columns given and the standard ones:
+
+        right (1: the answer is right; 0: it is not), same (1: as the clean answer), confidence (null for a model that
+        shows none), said (the class answered), done (whether anything was done to the sample).
+        """
+        classes, sure = self.clean.model.classes, self.confidence
+        return self.clean.rows(
+            self.change.condition,
+            right=self.right.double(),
+            same=(self.predicted == self.clean.predicted).double(),
+            confidence=pl.Series([None] * len(self.clean), dtype=pl.Float64) if sure is None else sure,
+            said=pl.Series([classes[i] for i in self.predicted.tolist()], dtype=pl.Categorical),
+            done=self.done,
+            **self.arrived.columns,
+            **columns,
+        )
+
+
+def outcome(clean: Clean, change: Intervention) -> Outcome:
+    """What becomes of the samples of a clean pass."""
     arrived = change.arrives(clean)
-    logits = arrived.logits(clean)
-    chosen = logits.argmax(dim=1)
-    scored = Capability.SCORES in clean.model.model.capabilities
-    sure = logits.double().softmax(dim=1).amax(dim=1).numpy() if scored else [None] * len(clean)
-    classes = clean.model.classes
-    return clean.rows(
-        change.condition,
-        right=(chosen == clean.batch.targets).double(),
-        same=(chosen == clean.predicted).double(),
-        confidence=pl.Series("confidence", sure, dtype=pl.Float64),
-        said=pl.Series("said", [classes[i] for i in chosen.tolist()], dtype=pl.Categorical),
-        done=torch.ones(len(clean), dtype=torch.bool) if arrived.done is None else arrived.done,
-        **arrived.columns,
-    )
+    return Outcome(clean, change, arrived, arrived.logits(clean))

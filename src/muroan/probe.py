@@ -61,7 +61,7 @@ class Probe(ABC):
     audited, and `observe` finds what it returned in `clean.prepared[self.name]`.
 
     A probe whose table says it all needs no `conclude` of its own, one that only changes inputs and asks again no
-    `observe`: `asks` names the interventions, and their rows have the standard columns (`outcome`).
+    `observe`: `asks` names the interventions, and their rows have the standard columns (`Outcome.rows`).
     """
 
     name: ClassVar[str]
@@ -117,7 +117,7 @@ class Probe(ABC):
 
     def observe(self, clean: Clean) -> Observation:
         """Rows for the samples of one batch. A sample that cannot be observed may raise: it is quarantined."""
-        return Observation(pl.concat([outcome(clean, change) for change in self.asks(clean)]))
+        return Observation(pl.concat([outcome(clean, change).rows() for change in self.asks(clean)]))
 
     def lines(self, rows: Mapping[str, Rows]) -> Iterable[Figure]:
         """The lines of the table, where some depend on settings or on what was observed: one for each input, say."""

@@ -72,7 +72,7 @@ def test_what_is_no_method_is_refused():
     class Nothing:
         name = "nothing"
 
-    with pytest.raises(TypeError, match="Nothing is none of probes, attacks, explainers"):
+    with pytest.raises(TypeError, match="Nothing is none of probes, interventions, attacks, explainers"):
         register(Nothing)
 
 

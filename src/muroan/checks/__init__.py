@@ -1,4 +1,4 @@
-"""Conformance checks: does a probe, attack, mitigation, explainer, organism, model or data set keep its promises?
+"""Conformance checks: does a probe, intervention, attack, mitigation, ..., model or data set keep its promises?
 
 Muroan runs these on everything registered; run them on your own:
 
@@ -46,15 +46,16 @@ class Check:
 
 
 def of(subject: Any) -> list[Check]:
-    """All checks that apply to a probe, attack, explainer, mitigation, organism, model or data set (an instance)."""
+    """All checks that apply to a probe, intervention, attack, explainer, mitigation, organism, model or data set."""
     return [Check(name, subject, test) for name, test in _tests(subject)]
 
 
 def _tests(subject: Any) -> Iterator[tuple[str, Callable[[Any], None]]]:
     from muroan.attack import Attack
-    from muroan.checks import attacks, datasets, explainers, mitigations, models, organisms, probes
+    from muroan.checks import attacks, datasets, explainers, interventions, mitigations, models, organisms, probes
     from muroan.dataset import Dataset
     from muroan.explainer import Explainer
+    from muroan.intervention import Intervention
     from muroan.mitigation import Mitigation
     from muroan.model import Model
     from muroan.organism import Organism
@@ -62,6 +63,7 @@ def _tests(subject: Any) -> Iterator[tuple[str, Callable[[Any], None]]]:
 
     for kind, module in (
         (Probe, probes),
+        (Intervention, interventions),
         (Attack, attacks),
         (Explainer, explainers),
         (Mitigation, mitigations),
@@ -73,4 +75,5 @@ def _tests(subject: Any) -> Iterator[tuple[str, Callable[[Any], None]]]:
             for test in module.CHECKS:
                 yield test.__name__, test
             return
-    raise TypeError(f"{type(subject).__name__} is no probe, attack, explainer, mitigation, organism, model or data set")
+    known = "probe, intervention, attack, explainer, mitigation, organism, model or data set"
+    raise TypeError(f"{type(subject).__name__} is no {known}")

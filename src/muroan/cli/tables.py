@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from muroan.intervention import Intervention
 from muroan.mitigation import Mitigation
 from muroan.organism import Organism
 from muroan.report.text import one_line
@@ -68,6 +69,8 @@ def _described(name: str, method: Any) -> dict[str, Any]:
     if issubclass(method, Organism):
         return {"name": name, "place": method.place, "question": method.fault, "dose": method.dose,
                 "doses": list(method.doses), "matters": method.matters, "needs": [method.bed.name]}  # fmt: skip
+    if issubclass(method, Intervention):
+        return {"name": name, "source": method.source, "question": method.does, "needs": []}
     entry: dict[str, Any] = {"name": name, "place": method.place, "source": method.source}
     if hasattr(method, "question"):
         entry["question"] = method.question
@@ -98,6 +101,7 @@ def listing_tables(found: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
             table.add_column(
                 {
                     "organisms": "planted fault",
+                    "interventions": "does",
                     "mitigations": "does",
                     "benchmarks": "asks",
                 }.get(kind, "answers")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import torch
+from torch import Tensor
 
 from muroan.clean import Clean
+from muroan.dataset import Dataset
 from muroan.intervention import Arrived, Intervention
+from muroan.meter import Codes
 from muroan.registry import register
 
 Kept = tuple[str, ...]
+
+CLEAN = "clean"
+"""The condition in which nothing is changed."""
 
 MOST_FOR_ALL_SUBSETS = 6
 """Modalities up to which every subset is kept in turn (63 of them); above, all but one and one alone."""
@@ -44,7 +50,12 @@ def removals(names: Sequence[str]) -> list[Kept]:
     return of_sizes(names, range(len(names) if len(names) <= MOST_FOR_ALL_REMOVALS else 2))
 
 
-def without(missing: Sequence[str], nothing: str = "clean") -> str:
+def others(names: Sequence[str], some: Sequence[str]) -> Kept:
+    """What is left of the names without some of them, in their order."""
+    return tuple(n for n in names if n not in some)
+
+
+def without(missing: Sequence[str], nothing: str = CLEAN) -> str:
     """How evidence names what was taken away: "without image and sound"; `nothing` where nothing was."""
     return f"without {' and '.join(missing)}" if missing else nothing
 
@@ -54,7 +65,8 @@ def without(missing: Sequence[str], nothing: str = "clean") -> str:
 class Removal(Intervention):
     """Inputs are missing: their neutral value stands in their place, and a model that can be told is told so.
 
-    missing: which; none: nothing is changed. told: whether a model that declares `absent` hears that they are.
+    missing: which; none: nothing is changed, and nobody is asked again. told: whether a model that declares `absent`
+    hears of it; to others it is all one.
     """
 
     name = "removal"
@@ -65,12 +77,25 @@ class Removal(Intervention):
 
     @property
     def condition(self) -> str:
-        return without(self.missing)
+        return without(self.missing) if self.told or not self.missing else f"{' and '.join(self.missing)} neutral"
 
     def arrives(self, clean: Clean) -> Arrived:
-        codes, index = dict(clean.codes), dict(clean.index)
+        codes, index, present = dict(clean.codes), dict(clean.index), dict(clean.batch.present)
+        done = torch.zeros(len(clean), dtype=torch.bool)
         for m in self.missing:
-            codes[m], index[m] = clean.neutral(m)
-        gone = torch.zeros(len(clean), dtype=torch.bool)
-        present = {**clean.batch.present, **(dict.fromkeys(self.missing, gone) if self.told else {})}
-        return Arrived(codes, index, present)
+            codes[m], index[m] = self.instead(clean, m)
+            done |= present.get(m, torch.ones_like(done))
+        if self.told:
+            present |= dict.fromkeys(self.missing, torch.zeros_like(done))
+        return Arrived(codes, index, present, done)
+
+    def instead(self, clean: Clean, modality: str) -> tuple[Codes, Tensor]:
+        """What stands in the place of an input: codes, and which one is each sample's [N]."""
+        return clean.neutral(modality)
+
+    def cases(self, clean: Clean, reference: Dataset) -> Iterable[Removal]:
+        subsets = removals(tuple(clean.model.modalities))
+        return [replace(self, missing=missing, told=told) for missing in subsets[1:] for told in (True, False)]
+
+    def nothing(self) -> Removal:
+        return replace(self, missing=())

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from muroan.clean import Clean
-from muroan.interventions.removals import removals, without
-
-CLEAN = "clean"
+from muroan.intervention import outcome
+from muroan.interventions.removals import CLEAN as CLEAN
+from muroan.interventions.removals import Removal, removals, without
 
 
 class Removed(NamedTuple):
@@ -34,4 +34,5 @@ def single(condition: str | None, modalities: Sequence[str]) -> str | None:
 def observe_removals(clean: Clean) -> Iterator[Removed]:
     """The clean condition and every removal, from codes alone."""
     for missing in removals(tuple(clean.model.modalities)):
-        yield Removed(without(missing), missing, clean.without(*missing))
+        asked = outcome(clean, Removal(missing))
+        yield Removed(asked.change.condition, missing, asked.logits)
