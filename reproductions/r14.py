@@ -19,7 +19,7 @@ from muroan.estimate import Estimate, paired_difference, proportion
 from muroan.interventions.attacks.co_attack import CoAttack
 from muroan.interventions.attacks.controls import random_search
 from muroan.meter import Metered
-from muroan.robustness.adversarial.matching.probe import together
+from muroan.robustness.adversarial.matching import together
 
 BUDGETS = {"image": Budget(radius=2 / 255), "text": Budget(words=1)}
 

@@ -39,10 +39,14 @@ class Worst(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of the same samples [N], one a sample, in the order of their names, and what an estimate takes of them."""
+    """Rows of the same samples [N], one a sample, in the order of their names, and what an estimate takes of them.
+
+    seen: samples that the N were chosen from, for those who say "N of so many".
+    """
 
     frame: pl.DataFrame
     about: About
+    seen: int = 0
 
     @staticmethod
     def of(
@@ -50,7 +54,7 @@ class Rows:
     ) -> Rows:
         """The rows of a condition (of all, if none is named) in a split, of those samples that `among` holds for."""
         frame = evidence.of(split, condition)
-        return Rows((frame if among is None else frame.filter(among)).sort("sample"), evidence.about)
+        return Rows((frame if among is None else frame.filter(among)).sort("sample"), evidence.about, len(frame))
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -11,7 +11,7 @@ from muroan.errors import AskedWrongly, NotApplicable
 from muroan.organisms.pairs import MODALITIES, PAIRED, model, world
 from muroan.organisms.real.frail_tower import FrailTower
 from muroan.organisms.robustness.fragile_match import FragileMatch
-from muroan.robustness.adversarial.matching.probe import Matching
+from muroan.robustness.adversarial.matching import Matching
 from muroan.robustness.adversarial.transfer import Transfer
 
 FAST = Matching(limit=80)
