@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 What = str | pl.Expr | ArrayLike
 """What is measured: a column, an expression of columns, or values that were computed from the rows [N]."""
 
+K = TypeVar("K", bound=Hashable)
+"""What several figures are named by: words, the inputs that are missing, ..."""
+
 SMALLEST_GROUP = 10
 """Samples from which on a group, a class or a slice has a figure of its own; where it is about the spread within a
 group (calibration, ranks), three times as many."""
@@ -30,11 +33,11 @@ ROUNDING = 1e-6
 """As far may a value lie beyond its bounds and still be rounding."""
 
 
-class Worst(NamedTuple):
+class Worst(NamedTuple, Generic[K]):
     """The worst of several figures, with an interval that holds for all of them at once, and its name."""
 
     estimate: Estimate
-    name: str
+    name: K
 
 
 @dataclass(frozen=True)
@@ -156,25 +159,27 @@ class Rows:
 
     def worst(
         self,
-        columns: Mapping[str, What],
+        columns: Mapping[K, What],
         bounds: tuple[float, float] = (0.0, 1.0),
         *,
         largest: bool = True,
-        counted: Mapping[str, What] | None = None,
-    ) -> Worst:
+        ways: tuple[float, float] | None = None,
+        counted: Mapping[K, What] | None = None,
+    ) -> Worst[K]:
         """The largest (or smallest) of several means.
 
-        bounds: the least and the largest that a sample can add. counted: by column, who counts (0 or 1); all, if None.
+        bounds: the least and the largest that a sample can add. ways: what the imaginary samples add
+        (`estimate.totals`); the bounds, if None. counted: by column, who counts (0 or 1); all, if None.
         """
         ones = np.ones(len(self))
         parts: list[What] = []
         for name, values in columns.items():
             here = ones if counted is None else self[counted[name]]
             parts += [here, self[values] * here]
-        sums = self.totals(parts, [[1.0, way] * len(columns) for way in reversed(bounds)])
+        sums = self.totals(parts, [[1.0, way] * len(columns) for way in reversed(ways or bounds)])
         return self.worst_of(sums, list(columns), lambda t: t[:, 1::2] / t[:, ::2], bounds, largest=largest)
 
-    def worst_lost_share(self, pairs: Mapping[str, tuple[What, What]]) -> Worst | None:
+    def worst_lost_share(self, pairs: Mapping[K, tuple[What, What]]) -> Worst[K] | None:
         """The largest of several 1 − Σ after / Σ before; None where one of them is not defined."""
         k = len(pairs)
         before, after = [b for b, _ in pairs.values()], [a for _, a in pairs.values()]
@@ -187,12 +192,12 @@ class Rows:
     def worst_of(
         self,
         sums: Totals,
-        names: Sequence[str],
+        names: Sequence[K],
         statistic: Statistic,
         bounds: tuple[float, float],
         *,
         largest: bool = True,
-    ) -> Worst:
+    ) -> Worst[K]:
         """The largest (or smallest) of several figures of totals; ValueError where one of them is not defined."""
         found = worst(sums, statistic, largest=largest, bounds=bounds, level=self.level, seed=self.about.seed)
         return Worst(found.estimate, names[found.at])
