@@ -15,6 +15,7 @@ from muroan.batch import Batch
 from muroan.content import distinct
 from muroan.meter import Codes, Metered
 from muroan.modality import Value, take
+from muroan.model import Capability
 from muroan.randomness import Words, sample_keys
 
 
@@ -133,6 +134,12 @@ class Clean:
         gone = torch.zeros(len(self), dtype=torch.bool)
         present = {**self.batch.present, **dict.fromkeys(missing, gone)}
         return self.model.logits(codes, index, present)
+
+    def confidence(self, logits: Tensor) -> pl.Series:
+        """The largest probability that logits [N, K] give; null for a model that shows no scores."""
+        if Capability.SCORES not in self.model.model.capabilities:
+            return pl.Series([None] * len(logits), dtype=pl.Float64)
+        return pl.Series(logits.double().softmax(dim=1).amax(dim=1).numpy())
 
     def rows(self, condition: str, **columns: Any) -> pl.DataFrame:
         """Evidence rows of one condition: one per sample, in order, with the given columns."""

@@ -12,7 +12,6 @@ import hashlib
 import torch
 from torch import Tensor
 
-from muroan.batch import Batch
 from muroan.modality import Value, take
 
 
@@ -33,10 +32,3 @@ def distinct(values: Value) -> tuple[Value, Tensor, list[str]]:
         first.setdefault(place, row)
     kept = take(values, list(first.values())) if len(first) < len(index) else values
     return kept, torch.tensor(index, dtype=torch.long), list(places)
-
-
-def contents(batch: Batch, modality: str) -> tuple[Value, Tensor, list[str]]:
-    """`distinct` of what a batch's samples hold in a modality; values that `batch.keys` calls equal are read once."""
-    known, own = batch.unique(modality)
-    values, which, names = distinct(known)
-    return values, which[own], names

@@ -15,7 +15,6 @@ from torch import Tensor
 from muroan.clean import Clean
 from muroan.dataset import Dataset
 from muroan.meter import Codes
-from muroan.model import Capability
 
 
 @dataclass(frozen=True)
@@ -105,25 +104,18 @@ class Outcome:
         everyone = torch.ones(len(self.clean), dtype=torch.bool)
         return everyone if self.arrived.done is None else self.arrived.done
 
-    @cached_property
-    def confidence(self) -> Tensor | None:
-        """Of the answer [N]; None of a model that shows none."""
-        if Capability.SCORES not in self.clean.model.model.capabilities:
-            return None
-        return self.logits.double().softmax(dim=1).amax(dim=1)
-
     def rows(self, **columns: Any) -> pl.DataFrame:
         """Evidence, one row a sample, with the columns given and the standard ones:
 
         right (1: the answer is right; 0: it is not), same (1: as the clean answer), confidence (null for a model that
         shows none), said (the class answered), done (whether anything was done to the sample).
         """
-        classes, sure = self.clean.model.classes, self.confidence
+        classes = self.clean.model.classes
         return self.clean.rows(
             self.change.condition,
             right=self.right.double(),
             same=(self.predicted == self.clean.predicted).double(),
-            confidence=pl.Series([None] * len(self.clean), dtype=pl.Float64) if sure is None else sure,
+            confidence=self.clean.confidence(self.logits),
             said=pl.Series([classes[i] for i in self.predicted.tolist()], dtype=pl.Categorical),
             done=self.done,
             **self.arrived.columns,

@@ -119,6 +119,14 @@ class Rows:
         """How much more often or larger something is here than for the same samples under another condition."""
         return estimates.paired_difference(self[what], other[what], self.clusters, level=self.level)
 
+    def more_than(self, other: Rows, what: What, theirs: What | None = None) -> Estimate:
+        """How much more often or larger something is here than among other samples.
+
+        theirs: what is measured there, where it is not the same.
+        """
+        values = self[what], other[what if theirs is None else theirs]
+        return estimates.difference(*values, self.clusters, other.clusters, level=self.level)
+
     def quantile(self, what: What, share: float) -> Estimate:
         """The value below which that share of the samples lies."""
         return estimates.quantile(self[what], share, self.clusters, level=self.level)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from muroan.batch import Schema
 from muroan.clean import Clean
-from muroan.content import contents
 from muroan.errors import unknown
 from muroan.evidence import Evidence
 from muroan.figure import Figure, conditions
@@ -135,7 +134,7 @@ class LowSkill(Probe):
         A value that several samples share is changed once; what is drawn depends on its contents.
         """
         kind = clean.batch.modalities[m]
-        values, own, names = contents(clean.batch, m)
+        values, own, names = clean.distinct(m)
         parts = []
         for k in range(0, len(values), CHUNK):
             keys = sample_keys(names[k : k + CHUNK], clean.seed, self.name, trick.name)
