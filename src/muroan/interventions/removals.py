@@ -99,3 +99,16 @@ class Removal(Intervention):
 
     def nothing(self) -> Removal:
         return replace(self, missing=())
+
+
+@register
+@dataclass(frozen=True)
+class Nothing(Intervention):
+    """Every input is missing: nothing speaks for any answer."""
+
+    name = "nothing"
+    does = "Takes every input away."
+    condition = "nothing"
+
+    def arrives(self, clean: Clean) -> Arrived:
+        return Removal(tuple(clean.model.modalities)).arrives(clean)
