@@ -16,6 +16,8 @@ from muroan.attack import Attacked
 from muroan.batch import Batch, Schema
 from muroan.budget import RADII, Budget, Budgets, usual
 from muroan.clean import Clean
+from muroan.estimate import Estimate
+from muroan.evidence import AUDITED, Evidence
 from muroan.figure import share
 from muroan.finding import Panel
 from muroan.interventions.attacks.joint import nothing
@@ -23,6 +25,7 @@ from muroan.modality import Modality
 from muroan.model import Model
 from muroan.probe import Probe, Shown
 from muroan.randomness import sample_keys, uniform
+from muroan.rows import Rows
 
 NULL = "null"
 """The condition in which nothing is changed and the model is asked again."""
@@ -139,3 +142,11 @@ def without_bound(budgets: Budgets, modalities: Mapping[str, Modality]) -> dict[
     """The whole range of every continuous input that has a budget, for a budget; inputs without ends are left out."""
     spans = {m: float(modalities[m].high - modalities[m].low) for m, b in budgets.items() if b.radius}
     return {m: Budget(radius=span) for m, span in spans.items() if span < math.inf}
+
+
+def stays_right(evidence: Evidence, condition: str) -> tuple[Estimate, Estimate]:
+    """Shares of all samples, attacked or not: right, and so under a condition too; right where nothing was changed."""
+    everyone = Rows.of(evidence, NULL)
+    # A shard without a right answer has rows of the null change alone.
+    turned = evidence.of(AUDITED, condition).filter(pl.col("success"))["sample"].to_list()
+    return everyone.share(pl.col("attacked") & ~pl.col("sample").is_in(turned)), everyone.share("clean_correct")

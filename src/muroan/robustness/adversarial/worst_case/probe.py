@@ -7,29 +7,40 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-import torch
 
 from muroan.attack import Attacked
-from muroan.batch import Batch, Schema
-from muroan.budget import Budget, usual
 from muroan.clean import Clean
 from muroan.errors import AskedWrongly
+from muroan.estimate.asr import ASR
 from muroan.evidence import Evidence
-from muroan.finding import Conclusion, Metric
-from muroan.interventions.attacks.ensemble import MEMBERS, Ensemble
+from muroan.figure import Figure, conditions, silent
+from muroan.finding import Bar, BarChart, Conclusion
+from muroan.interventions.attacks.ensemble import GRADIENT, MEMBERS, Ensemble
 from muroan.interventions.attacks.gradient_attack import attackable
-from muroan.modality import Modality
-from muroan.model import Capability, Model
-from muroan.probe import Observation, Probe
-from muroan.randomness import uniform
+from muroan.model import Capability
+from muroan.probe import Observation
 from muroan.registry import register
+from muroan.robustness.adversarial.attack_probe import (
+    NULL,
+    SUCCESS,
+    TURNED,
+    AttackProbe,
+    RightAnswers,
+    stays_right,
+    without_bound,
+)
 from muroan.robustness.adversarial.worst_case.control import random_changes
-from muroan.robustness.adversarial.worst_case.findings import ENSEMBLE, NULL, RANDOM, UNBOUNDED, conclude
+from muroan.rows import Rows
+from muroan.say import Say
+
+ENSEMBLE, RANDOM, UNBOUNDED = "ensemble", "random", "without bound"
+MASKED = 0.05
+"""Share of right answers that a search by scores turns and gradients do not, from which gradients are not trusted."""
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class WorstCase(Probe):
+class WorstCase(AttackProbe):
     """Attacks every right answer with an ensemble, member after member on what is left, and counts what stays right.
 
     APGD, targeted APGD and Square move continuous inputs (picture: 8/255 in every pixel unless set), words are
@@ -46,46 +57,44 @@ class WorstCase(Probe):
 
     name = "robustness.worst_case"
     question = "How many answers stay right, whatever attack is tried within the budget?"
-    place = "robustness/adversarial"
     source = "Croce & Hein, ICML 2020 (AutoAttack); Andriushchenko et al., ECCV 2020; Carlini et al. 2019"
-    metrics = (
-        Metric(
-            name="robust_accuracy",
+    figures = (
+        Figure(
+            "robust_accuracy",
+            better="higher",
             says="Share of all samples that are right and stay right under every attack. 1: always right, whatever is "
             "tried; 0: every answer can be turned.",
-            better="higher",
         ),
-        Metric(
-            name="success",
+        Figure(
+            "success",
+            limit=0.5,
             says="Share of right answers that one of the attacks turns within the budget (asr.flip_of_correct). "
             "0: none; 1: all.",
-            limit=0.5,
         ),
-        Metric(
-            name="excess",
+        Figure(
+            "excess",
             says="Success of the attacks minus success of random changes of the same size, as many as the attacks make "
             "passes. 0: only size matters; 1: chosen changes always fool it, random ones never.",
         ),
-        Metric(
-            name="adds",
+        Figure(
+            "adds",
             says="Share of right answers that one attack turns and none of those before it did. 0: it adds nothing; "
             "1: it alone turns every answer.",
         ),
-        Metric(
-            name="gradients_hide",
+        Figure(
+            "gradients_hide",
+            limit=MASKED,
             says="Share of right answers that a search by scores alone turns and attacks by gradients do not. 0: "
             "gradients can be trusted; above: they are masked, and robust accuracy is an upper bound.",
-            limit=0.05,
         ),
-        Metric(
-            name="passes",
+        Figure(
+            "passes",
+            unit="number",
             says="Forward and backward passes that the attacks spend on a right answer, on average. 0: there was "
             "nothing to attack; 1 is the cost of one answer.",
-            unit="number",
         ),
     )
     needs = frozenset({Capability.SCORES})
-    outcomes = {"success": "lower"}
     finds = {
         "robustness.masked-gradients": ("gradients_hide",),
         "robustness.shattered-gradients": ("gradients_hide",),
@@ -97,10 +106,6 @@ class WorstCase(Probe):
     steps: int = 20
     targets: int = 2
     queries: int = 200
-    words: int = 1
-    """Words that may be replaced in each text."""
-    radii: tuple[tuple[str, float], ...] = ()
-    """L∞ radius by modality name, in its value space; over the defaults of its kind."""
     health: float = 0.4
     """Share of the right answers that are also attacked without bound."""
 
@@ -113,66 +118,100 @@ class WorstCase(Probe):
         """The ensemble."""
         return Ensemble(steps=self.steps, targets=self.targets, queries=self.queries)
 
-    def budgets(self, schema: Mapping[str, Modality], modalities: Sequence[str]) -> dict[str, Budget]:
-        """Modality -> its budget, those that can be attacked."""
-        return usual({m: schema[m].kind for m in modalities}, radii=self.radii, words=self.words)
-
-    def applies(self, model: Model, schema: Schema) -> str | None:
-        for m, _ in self.radii:
-            if m not in schema.modalities:
-                return f"radii name {m!r}, which is no modality of the data"
-        if not self.budgets(schema.modalities, model.modalities):
-            return "no modality can be attacked: give radii for its continuous ones, such as radii: [[table, 0.1]]"
-        return None
-
     def observe(self, clean: Clean) -> Observation:
-        modalities = clean.batch.modalities
-        budgets = self.budgets(modalities, tuple(clean.model.modalities))
-        right = clean.correct.nonzero().flatten().tolist()
-        batch = clean.batch.take(right)
-        logits = clean.model.of(batch) if right else torch.zeros(0, len(clean.model.classes))
-        same = Attacked(batch, logits.argmax(dim=1) != clean.predicted[right], logits)
-        frames = [_rows(clean, NULL, right, same)]
-        if right:
-            moves = bool(attackable(clean.model, batch, budgets))
-            done = self.attack().run(clean.model, batch, budgets, seed=clean.seed)
+        budgets, right = self.budgets_of(clean), RightAnswers.of(clean)
+        frames = [_rows(right, NULL, right.untouched())]
+        if len(right):
+            done = self.attack().run(clean.model, right.batch, budgets, seed=clean.seed)
+            moves = bool(attackable(clean.model, right.batch, budgets))
             tries = self.attack().most(len(clean.model.classes)) if moves else 1
-            guess = random_changes(clean.model, batch, budgets, tries, seed=clean.seed)
-            frames += [_rows(clean, ENSEMBLE, right, done), _rows(clean, RANDOM, right, guess)]
-            wide = self._unbounded(clean, batch, right, budgets)
-            frames += [wide] if wide is not None else []
+            guess = random_changes(clean.model, right.batch, budgets, tries, seed=clean.seed)
+            frames += [_rows(right, ENSEMBLE, done), _rows(right, RANDOM, guess)]
+        wide, part = without_bound(budgets, clean.batch.modalities), right.part(self.health, self.name, "health")
+        if wide and len(part):
+            frames.append(_rows(part, UNBOUNDED, self.attack().run(clean.model, part.batch, wide, seed=clean.seed)))
         return Observation(pl.concat(frames, how="diagonal_relaxed"))
 
-    def _unbounded(
-        self, clean: Clean, batch: Batch, right: list[int], budgets: Mapping[str, Budget]
-    ) -> pl.DataFrame | None:
-        """Continuous inputs attacked without bound, on a random part of the right answers."""
-        spans = {m: batch.modalities[m].high - batch.modalities[m].low for m, b in budgets.items() if b.radius}
-        wide = {m: Budget(radius=span) for m, span in spans.items() if span < float("inf")}
-        drawn = uniform(clean.keys(self.name, "health"))
-        picked = [k for k, i in enumerate(right) if drawn[i] < self.health]
-        if not wide or not picked:
-            return None
-        done = self.attack().run(clean.model, batch.take(picked), wide, seed=clean.seed)
-        at = [right[k] for k in picked]
-        return _rows(clean.take(at), UNBOUNDED, list(range(len(at))), done)
-
     def conclude(self, evidence: Evidence) -> Conclusion:
-        return conclude(self, evidence)
+        """What stays right and what does not; whether gradients hide; what each member adds, and the cost."""
+        rows, say, hidden = conditions(evidence, self.among), Say(self.name), Say(self.name)
+        if not len(rows[NULL]):
+            return silent(self.name, Figure("success", "Right answers turned"), self.nobody)
+        attacked = rows[ENSEMBLE]
+        used = [m for m in MEMBERS if attacked[f"passes.{m}"].sum() > 0]
+        doubt = _hidden(hidden, rows, used)
+        stays, untouched = stays_right(evidence, ENSEMBLE)
+        say.detail(
+            "robust_accuracy",
+            "Samples that stay right, whatever is tried",
+            stays,
+            controls={"untouched": untouched},
+            note=f"Of {stays.n} samples, right or wrong.{doubt}",
+        )
+        controls = {"random changes of equal size": SUCCESS(rows[RANDOM]), "no change": SUCCESS(rows[NULL])}
+        rate = ASR(
+            kind="asr.flip_of_correct",
+            denominator="clean_correct",
+            success="the right answer became wrong",
+            estimate=SUCCESS(attacked),
+            attempts=1,
+        )
+        say("success", "Right answers turned by one of the attacks", rate.estimate, controls=controls, note=str(rate))
+        more = attacked.gained_over(rows[RANDOM], "success")
+        say.detail("excess", "What choosing the changes adds over random ones", more, controls=controls)
+        say.findings += hidden.findings
+        adds = {m: attacked.share(pl.col("member") == m) for m in used}
+        for m, estimate in adds.items():
+            note = f"{attacked[f'passes.{m}'].sum() / len(attacked):.0f} passes per right answer."
+            say.detail("adds", f"Right answers turned by {m}, and by none before it", estimate, condition=m, note=note)
+        say.detail(
+            "passes",
+            "Passes that the attacks spend on a right answer",
+            attacked.mean(pl.sum_horizontal([f"passes.{m}" for m in MEMBERS])),
+            note=f"By {', '.join(used)}." if used else "",
+        )
+        say.by_group("success", "Right answers turned", attacked, SUCCESS)
+        bars = [Bar(label=m, estimate=e, of="adds") for m, e in adds.items()]
+        bars.append(Bar(label="all together", estimate=rate.estimate, of="attacks"))
+        bars += [Bar(label=k, estimate=e, of="control", control=True) for k, e in controls.items()]
+        chart = BarChart(title="Who turns the answers?", y_label=TURNED, bars=bars, y_range=(0, 1))
+        notes = [
+            f"Effort: {self.steps} steps, {self.targets} targets, {self.queries} queries of Square; random changes: as "
+            "many draws as all members make passes on a sample that none of them turns.",
+        ]
+        return Conclusion(findings=say.findings, charts=[chart], notes=notes)
 
 
-def _rows(clean: Clean, condition: str, right: list[int], done: Attacked) -> pl.DataFrame:
-    """attacked: the answer was right, so it was; answer: the decision afterwards; member: who turned it; passes."""
-    at = torch.tensor(right, dtype=torch.long)
-    attacked, success = torch.zeros(len(clean), dtype=torch.bool), torch.zeros(len(clean), dtype=torch.bool)
-    answer = clean.predicted.clone()
-    attacked[at], success[at], answer[at] = True, done.success, done.logits.argmax(dim=1)
-    columns: dict[str, Any] = {"attacked": attacked, "success": success, "answer": answer}
-    if "member" in done.trace:
-        named = [""] * len(clean)
-        passes = torch.zeros(len(clean), len(MEMBERS), dtype=torch.double)
-        passes[at] = done.trace["passes"]
-        for i, k in zip(right, done.trace["member"].tolist(), strict=True):
-            named[i] = MEMBERS[k] if k >= 0 else ""
-        columns |= {"member": named} | {f"passes.{m}": passes[:, k] for k, m in enumerate(MEMBERS)}
-    return clean.rows(condition, **columns)
+def _rows(right: RightAnswers, condition: str, done: Attacked) -> pl.DataFrame:
+    """answer: the decision afterwards; member: who turned it; passes.<member>: what each spent on it."""
+    answer = right.among_all(done.logits.argmax(dim=1), right.clean.predicted)
+    if "member" not in done.trace:
+        return right.rows(condition, done, answer=answer)
+    member = [MEMBERS[k] if k >= 0 else "" for k in right.among_all(done.trace["member"], -1).tolist()]
+    passes = right.among_all(done.trace["passes"], 0).double()
+    spent: dict[str, Any] = {f"passes.{m}": passes[:, k] for k, m in enumerate(MEMBERS)}
+    return right.rows(condition, done, answer=answer, member=member, **spent)
+
+
+def _hidden(say: Say, rows: Mapping[str, Rows], used: Sequence[str]) -> str:
+    """Does a search by scores turn what gradients do not? Within the budget and without bound; and what that means."""
+    title = "Right answers that only a search by scores turns"
+    if GRADIENT[0] not in used:
+        reason = "no attack by gradients was possible: the model shows none, or no continuous input has a budget"
+        say("gradients_hide", title, None, reason=reason)
+        return ""
+    doubts = ""
+    for condition, where in ((ENSEMBLE, ""), (UNBOUNDED, " without bound")):
+        if not len(rows.get(condition, ())):
+            continue
+        estimate = rows[condition].share(pl.col("member") == "square")
+        if estimate.value > MASKED:
+            doubts += f" Gradients hide{where}: {estimate.value:.0%} are turned by scores alone."
+        say(
+            "gradients_hide",
+            f"{title},{where}" if where else title,
+            estimate,
+            condition=condition if where else None,
+            controls={"turned by gradients": rows[condition].share(pl.col("member").is_in(GRADIENT))},
+        )
+    return f"{doubts} Robust accuracy is an upper bound." if doubts else ""
