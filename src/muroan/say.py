@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,12 @@ class Say:
 
     probe: str
     findings: list[Finding] = field(default_factory=list)
+    always: Mapping[str, Any] = field(default_factory=dict)
+    """What stands in every finding that is said from here: a modality, say."""
+
+    def about(self, **always: Any) -> Say:
+        """The same findings, to which what is said from here adds; `always` stands in each of those."""
+        return Say(self.probe, self.findings, {**self.always, **always})
 
     def __call__(
         self, metric: str, title: str, estimate: Estimate | None, *, reason: str = "", **more: Any
@@ -33,7 +39,8 @@ class Say:
         """
         if estimate is None:
             more |= {"reason": reason, "verdict": Verdict.NOT_APPLICABLE}
-        self.findings.append(Finding(probe=self.probe, metric=metric, title=title, estimate=estimate, **more))
+        said = {**self.always, **more}
+        self.findings.append(Finding(probe=self.probe, metric=metric, title=title, estimate=estimate, **said))
         return estimate
 
     def detail(self, metric: str, title: str, estimate: Estimate | None, **more: Any) -> Estimate | None:
