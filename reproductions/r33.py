@@ -22,14 +22,14 @@ from muroan.batch import Batch
 from muroan.data.easy_vqa import LEXICON, easy_vqa
 from muroan.data.memory import InMemory
 from muroan.dataset import Dataset, Splits
-from muroan.estimate import mean, paired_difference
+from muroan.estimate import paired_difference
 from muroan.evidence import AUDITED
 from muroan.finding import Finding
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.randomness import choose, key
-from muroan.robustness.distribution_shift.consistency.findings import Groups
 from muroan.robustness.distribution_shift.consistency.probe import Consistency
 from muroan.robustness.distribution_shift.consistency.scores import consensus, flips
+from muroan.robustness.distribution_shift.consistency.wordings import Wordings, all_right
 
 PROBE = Consistency(same="python:muroan.data.easy_vqa:what_is_asked")
 PICTURES = 300
@@ -48,39 +48,37 @@ def identities() -> dict[str, bool]:
     }
 
 
-def groups_of(data: Dataset) -> tuple[Groups, list[Finding]]:
+def groups_of(data: Dataset) -> tuple[Wordings, list[Finding]]:
     """The groups of questions that ask the same, and what the probe finds."""
     evidence, quarantined = observe_all([PROBE], easy_vqa_model(), Splits(data))
     assert not quarantined
     found = evidence[PROBE.name]
-    groups = Groups(found.of(AUDITED, "question"), len(found.about.classes))
+    groups = Wordings.of(found.of(AUDITED, "question"), found.about)
     return groups, PROBE.conclude(found).findings
 
 
-def by_size(groups: Groups) -> dict[str, Any]:
+def by_size(groups: Wordings) -> dict[str, Any]:
     """CS(k) of the groups of at least k, and of a fixed set of groups."""
-    fixed = groups.size >= 3
     out: dict[str, Any] = {}
-    for k in range(1, int(groups.size.max()) + 1):
-        keep = groups.size >= k
-        for name, at in (("", keep), (", groups of at least 3 only", fixed)):
+    for k in range(1, largest(groups) + 1):
+        for name, rows in (("", groups.of_size(k)), (", groups of at least 3 only", groups.of_size(3))):
             if k <= 3 or not name:
-                values = consensus(groups.right, groups.size, k)[at]
-                by = None if groups.clusters is None else [c for c, a in zip(groups.clusters, at, strict=True) if a]
-                out[f"CS({k}){name}"] = str(mean(values, by, bounds=(0, 1)))
-        out[f"groups of fewer than {k}"] = int((~keep).sum())
+                out[f"CS({k}){name}"] = str(rows.mean(all_right(rows, k), (0, 1)))
+        out[f"groups of fewer than {k}"] = len(groups.groups) - len(groups.of_size(k))
     return out
 
 
-def falls(groups: Groups) -> dict[str, str]:
+def falls(groups: Wordings) -> dict[str, str]:
     """CS(k) - CS(k + 1) on the groups that have both."""
     out = {}
-    for k in range(1, int(groups.size.max())):
-        keep = groups.size > k
-        change = (consensus(groups.right, groups.size, k) - consensus(groups.right, groups.size, k + 1))[keep]
-        by = None if groups.clusters is None else [c for c, a in zip(groups.clusters, keep, strict=True) if a]
-        out[f"CS({k}) - CS({k + 1})"] = str(mean(np.clip(change, 0, 1), by, bounds=(0, 1)))
+    for k in range(1, largest(groups)):
+        rows = groups.of_size(k + 1)
+        out[f"CS({k}) - CS({k + 1})"] = str(rows.mean(all_right(rows, k) - all_right(rows, k + 1), (0, 1)))
     return out
+
+
+def largest(groups: Wordings) -> int:
+    return int(groups.groups["size"].max())
 
 
 def figures(found: list[Finding]) -> dict[str, str]:
@@ -147,7 +145,7 @@ def run() -> dict[str, Any]:
         turned.right_before.astype(float), (turned.right_before & ~turned.lost | turned.gained).astype(float), by
     )
     holds = all(known.values())
-    values = [float(np.mean(consensus(groups.right, groups.size, k)[groups.size >= 3])) for k in (1, 2, 3)]
+    values = [float(all_right(groups.of_size(3), k).mean()) for k in (1, 2, 3)]
     return {
         "row": "R33",
         "claim": "The consensus score over rephrasings is C(m, k)/C(n, k), starts at accuracy and never rises with k.",
@@ -155,8 +153,8 @@ def run() -> dict[str, Any]:
         "measured": {
             "identities": known,
             "easy-VQA's own wordings": {
-                "groups": groups.count,
-                "wordings": int(groups.size.sum()),
+                "groups": len(groups.groups),
+                "wordings": len(groups.each),
                 "samples without another wording": groups.alone,
                 **by_size(groups),
                 "falls": falls(groups),

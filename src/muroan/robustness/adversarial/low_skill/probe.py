@@ -83,10 +83,7 @@ class LowSkill(Probe):
         ),
     )
     outcomes = {"correct": "higher"}
-    finds = {
-        "robustness.one-corruption": ("worst_drop",),
-        "robustness.thrown-by-misspelling": ("worst_drop",),
-    }
+    finds = {"robustness.one-corruption": ("worst_drop",), "robustness.thrown-by-misspelling": ("worst_drop",)}
 
     limit: int | None = 300
     tricks: tuple[str, ...] = ()

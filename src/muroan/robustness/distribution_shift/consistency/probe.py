@@ -7,19 +7,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
+import torch
 
 from muroan.batch import Batch, Schema
 from muroan.clean import Clean
-from muroan.content import digests, distinct
+from muroan.content import digests
 from muroan.errors import AskedWrongly, unknown
-from muroan.evidence import Evidence
-from muroan.finding import Conclusion, Metric
+from muroan.evidence import AUDITED, Evidence
+from muroan.figure import Figure
+from muroan.finding import Chart, Conclusion
 from muroan.model import Model
-from muroan.panels import panels
-from muroan.probe import Observation, Probe, Shown
+from muroan.panels import Shown, panels
+from muroan.probe import Observation, Probe
 from muroan.registry import open_function, register
-from muroan.robustness.distribution_shift.consistency.findings import NAMED, ConsistencyFindings
+from muroan.robustness.distribution_shift.consistency.findings import chart, notes, say_flips, say_groups
+from muroan.robustness.distribution_shift.consistency.wordings import Wordings
+from muroan.say import Say
 
+NAMED = "named"
+"""The condition of rows whose groups the data name."""
+NO_GROUP = "no two samples are the same question put in two ways: name the column that says which are"
 CLUSTER = "cluster"
 FUNCTION = "python:"
 
@@ -29,15 +36,13 @@ FUNCTION = "python:"
 class Consistency(Probe):
     """Groups of wordings that the data themselves hold; nothing is generated, and nothing but the clean pass is asked.
 
-    - disagreement: how probably two wordings of one question get different answers, on average over groups. Needs no
-      labels, and does not depend on how many wordings there are; a model that errs on a question whichever way it is
-      put has 0. The alarm: beyond one pair in ten what users are told depends on how they happen to ask.
-    - contradiction: share of questions with two different answers. Grows with the number of wordings.
-    - consensus, CS(k): share of the subsets of k wordings that are all answered right, C(m, k) / C(n, k) with m of n
-      right. Groups of fewer than k are left out and counted. consensus gap: CS(1) − CS(k) for the largest k of which
-      there are ten groups, on the groups that have so many.
-    - flips: with `original`, what an edit does to the answer, of pairs (original, other): right to wrong among those
-      that were right, wrong to right and wrong to another wrong among those that were wrong.
+    Disagreement is a mean over groups, needs no labels, and does not depend on how many wordings there are; a model
+    that errs on a question whichever way it is put has 0. It is the alarm: beyond one pair in ten what users are told
+    depends on how they happen to ask. Contradiction grows with the number of wordings. The consensus score CS(k) of a
+    group is C(m, k) / C(n, k) with m of n wordings right; groups of fewer than k are left out and counted, and the gap
+    CS(1) − CS(k) is for the largest k of which there are ten groups, on those groups. Flips are, with `original`, of
+    pairs (original, other): right to wrong among those that were right, wrong to right and wrong to another wrong among
+    those that were wrong.
 
     same: which samples are one question. The name of a group of the data, "cluster", or "python:package.module:name", a
     function of a text that gives what it asks (equal texts ask the same of the same other inputs). None given: samples
@@ -57,29 +62,29 @@ class Consistency(Probe):
         "Li, Gan and Liu 2020 (arXiv 2012.08673); consensus score: Shah et al., CVPR 2019 (VQA-Rephrasings); "
         "flips: Agarwal et al., CVPR 2020 (IV-VQA, CV-VQA)"
     )
-    metrics = (
-        Metric(
-            name="disagreement",
+    figures = (
+        Figure(
+            "disagreement",
             says="How probably two wordings of one question get different answers. 0: never; 1: always.",
             limit=0.1,
         ),
-        Metric(
-            name="contradiction",
+        Figure(
+            "contradiction",
             says="Share of questions that get two different answers, depending on their wording. 0: none; 1: all.",
         ),
-        Metric(
-            name="consensus_gap",
+        Figure(
+            "consensus_gap",
             says="Accuracy on a single wording that is lost if several have to be right. 0: errors do not depend on "
             "the wording; towards 1: nearly every question is answered wrong in some wording.",
             unit="points",
         ),
-        Metric(
-            name="consensus",
+        Figure(
+            "consensus",
             says="Share of subsets of k wordings of a question that are all answered right. 1: all; 0: none.",
             better="higher",
         ),
-        Metric(
-            name="flips",
+        Figure(
+            "flips",
             says="Share of answers that an edit turns, of those that were as said on the original. 0: none; 1: all.",
         ),
     )
@@ -111,60 +116,67 @@ class Consistency(Probe):
         return bool(self.same) and self.same != CLUSTER and not self.same.startswith(FUNCTION)
 
     def observe(self, clean: Clean) -> Observation:
-        batch = clean.batch
-        inputs = tuple(clean.model.modalities)
-        contents = {m: of_each(batch, m) for m in inputs}
-        rows = []
+        batch, inputs = clean.batch, tuple(clean.model.modalities)
+        contents = {m: of_each(clean, m) for m in inputs}
+        frames = []
         if self._column or self.same == CLUSTER:
-            found = batch.clusters if self.same == CLUSTER else batch.groups[self.same]
+            named = batch.clusters if self.same == CLUSTER else batch.groups[self.same]
             everything = [_joined(row) for row in zip(*contents.values(), strict=True)]
-            rows.append(self._rows(clean, NAMED, list(found or [""] * len(batch)), everything))
+            frames.append(_rows(clean, NAMED, list(named or [""] * len(batch)), everything))
         else:
             asks = open_function(self.same) if self.same else None
             for m in texts(batch, inputs):
-                rest = [v for n, v in contents.items() if n != m]
-                same = [_joined(row) if all(row) else "" for row in zip(*rest, strict=True)]
+                rest = [v for other, v in contents.items() if other != m]
+                alone = "" if asks is None else "-"
+                same = [_joined(row) if all(row) else "" for row in zip(*rest, strict=True)] or [alone] * len(batch)
                 if asks is not None:
-                    same = asked(same or ["-"] * len(batch), batch.inputs[m], asks)
-                same = [s if own else "" for s, own in zip(same or [""] * len(batch), contents[m], strict=True)]
-                rows.append(self._rows(clean, m, same, contents[m]))
-        return Observation(pl.concat(rows), [s for frame in rows for s in shown(clean, frame)][:2])
-
-    def _rows(self, clean: Clean, condition: str, same: Sequence[str], wording: Sequence[str]) -> pl.DataFrame:
-        return clean.rows(
-            condition,
-            predicted=clean.predicted,
-            correct=clean.correct,
-            same=pl.Series("same", list(same), dtype=pl.String),
-            wording=pl.Series("wording", list(wording), dtype=pl.String),
-        )
+                    same = asked(same, batch.inputs[m], asks)
+                same = [s if own else "" for s, own in zip(same, contents[m], strict=True)]
+                frames.append(_rows(clean, m, same, contents[m]))
+        return Observation(pl.concat(frames), [s for frame in frames for s in shown(clean, frame)][:2])
 
     def conclude(self, evidence: Evidence) -> Conclusion:
-        original = (self.original[0], self.original[1]) if self.original else ()
-        found = ConsistencyFindings(evidence, self.name, self.largest, original)
-        return Conclusion(findings=found.findings(), charts=found.charts(), notes=found.notes())
+        say, about = Say(self.name), evidence.about
+        every = {c: Wordings.of(evidence.of(AUDITED, c), about) for c in evidence.conditions()}
+        groups = {c: w for c, w in every.items() if len(w.groups)}
+        if not groups:
+            say.nothing(["disagreement"], "How often two wordings of one question get different answers", NO_GROUP)
+        charts: list[Chart] = []
+        said = []
+        for name, wordings in groups.items():
+            text = None if name == NAMED else name
+            of, ks = say.about(modality=text) if len(groups) > 1 else say, wordings.sizes(self.largest)
+            say_groups(of, wordings, ks)
+            if self.original:
+                say_flips(of, wordings.pairs(*self.original))
+            charts.append(chart(wordings, ks, "" if text is None else f", by {text}"))
+            said += notes(wordings, text)
+        return Conclusion(findings=say.findings, charts=charts, notes=said)
+
+
+def _rows(clean: Clean, condition: str, same: Sequence[str], wording: Sequence[str]) -> pl.DataFrame:
+    return clean.rows(
+        condition,
+        predicted=clean.predicted,
+        correct=clean.correct,
+        same=pl.Series("same", list(same), dtype=pl.String),
+        wording=pl.Series("wording", list(wording), dtype=pl.String),
+    )
 
 
 def shown(clean: Clean, rows: pl.DataFrame) -> list[Shown]:
     """A question of this batch that gets two answers."""
-    target = clean.batch.targets.tolist()
+    targets, ids, classes = clean.batch.targets.tolist(), clean.batch.ids, clean.model.classes
     seen: dict[tuple[str, int], int] = {}
-    for i in sorted(range(len(clean)), key=lambda i: clean.batch.ids[i]):
+    for i in sorted(range(len(clean)), key=ids.__getitem__):
         same, answer = rows["same"][i], int(clean.predicted[i])
-        first = seen.setdefault((same, target[i]), i) if same else i
+        first = seen.setdefault((same, targets[i]), i) if same else i
         before = int(clean.predicted[first])
         if answer != before and rows["wording"][first] != rows["wording"][i]:
-            classes = clean.model.classes
             pair = [p for k in (first, i) for p in panels(clean.batch.take([k]), 0, {})]
-            return [
-                Shown(
-                    sample=clean.batch.ids[i],
-                    title="Put in two ways, answered in two",
-                    panels=pair,
-                    caption=f"{classes[before]!r} to {clean.batch.ids[first]}, {classes[answer]!r} to "
-                    f"{clean.batch.ids[i]}; {classes[target[i]]!r} is right.",
-                )
-            ]
+            said = f"{classes[before]!r} to {ids[first]}, {classes[answer]!r} to {ids[i]}"
+            caption = f"{said}; {classes[targets[i]]!r} is right."
+            return [Shown(ids[i], "Put in two ways, answered in two", pair, caption)]
     return []
 
 
@@ -173,14 +185,11 @@ def texts(schema: Schema | Batch, modalities: Sequence[str]) -> list[str]:
     return [m for m in modalities if schema.modalities[m].kind == "text"]
 
 
-def of_each(batch: Batch, modality: str) -> list[str]:
+def of_each(clean: Clean, modality: str) -> list[str]:
     """A digest of what each sample holds there; "" where it has none."""
-    values, own = batch.unique(modality)
-    _, which, known = distinct(values)
-    found = [known[i] for i in which[own].tolist()]
-    if modality not in batch.present:
-        return found
-    return [d if here else "" for d, here in zip(found, batch.present[modality].tolist(), strict=True)]
+    _, own, digest = clean.distinct(modality)
+    here = clean.batch.present.get(modality, torch.ones(len(clean), dtype=torch.bool))
+    return [digest[i] if there else "" for i, there in zip(own.tolist(), here.tolist(), strict=True)]
 
 
 def asked(same: Sequence[str], wordings: Sequence[str], asks: Callable[[str], object]) -> list[str]:

@@ -6,6 +6,7 @@ A group holds wordings of one question (or pictures edited so that its answer st
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,11 +60,18 @@ class Flips:
     moved: Bools
 
     @property
+    def kinds(self) -> dict[str, tuple[Bools, Bools]]:
+        """By kind of flip, which pairs it happened to, and which it could have."""
+        wrong = ~self.right_before
+        return {
+            "right to wrong": (self.lost, self.right_before),
+            "wrong to right": (self.gained, wrong),
+            "wrong to another wrong": (self.moved, wrong),
+        }
+
+    @property
     def shares(self) -> dict[str, float]:
-        before, after = int(self.right_before.sum()), int((~self.right_before).sum())
-        of = {"right to wrong": (self.lost, before), "wrong to right": (self.gained, after)}
-        of["wrong to another wrong"] = (self.moved, after)
-        return {name: float(hits.sum() / n) if n else float("nan") for name, (hits, n) in of.items()}
+        return {k: float(hits[among].mean()) if among.any() else math.nan for k, (hits, among) in self.kinds.items()}
 
 
 def flips(

@@ -71,9 +71,7 @@ def agreement_by_change(
         estimate = _estimate(values, truth, level, draws, seed)
         seen = abs(estimate.value) - 1e-12
         out[name] = Agreement(
-            estimate=estimate,
-            p=_share(strength[:, k] >= seen),
-            adjusted=_share(strength.max(axis=1) >= seen),
+            estimate=estimate, p=_share(strength[:, k] >= seen), adjusted=_share(strength.max(axis=1) >= seen)
         )
     return dict(sorted(out.items(), key=lambda found: -abs(found[1].estimate.value)))
 
