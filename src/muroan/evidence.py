@@ -27,7 +27,8 @@ class About:
 class Evidence:
     """What a probe observed: one row per sample and condition, sorted by split, sample and condition, with these
     columns beside the probe's own: sample, split, condition, cluster (null if none), target and clean_predicted (class
-    indices), clean_confidence, clean_correct, and one column `group.<name>` per group ("" where unknown).
+    indices), clean_confidence (null for a model that gives labels alone), clean_correct, and one column `group.<name>`
+    per group ("" where unknown).
 
     others: evidence of the probes that this one joins, by name, where the audit has it. samples: what is known about
     each sample, where `rows` do not say it themselves; it is then joined to what is asked for, a condition at a time,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fairlearn import metrics as fairlearn
 
-from muroan import Splits, Tabular, TorchModel
+from muroan import BlackBox, Splits, Tabular, TorchModel
 from muroan.auditing.gate import Gate
 from muroan.auditing.observe import observe_all
 from muroan.controllability.fairness.group_gaps import GroupGaps, equity_scaled
@@ -122,3 +122,26 @@ def test_data_without_groups_are_not_applicable():
     model, splits = world(0, 0.1)
     assert GroupGaps().applies(model, InMemory({}, targets=[], modalities={}, classes=[]).schema)
     assert GroupGaps().applies(model, splits.audited.schema) is None
+
+
+def test_a_model_that_gives_labels_alone_is_not_judged_by_a_confidence_that_it_never_gave():
+    model, splits = world(0, error_b=0.3)
+    labels = BlackBox(
+        lambda inputs: model.predict(inputs).argmax(dim=1).numpy(),
+        modalities=model.modalities,
+        classes=model.classes,
+        output="labels",
+        name="labels alone",
+    )
+    probe = GroupGaps()
+    evidence = observe_all([probe], labels, splits)[0][probe.name]
+    assert (
+        evidence.rows["clean_confidence"].null_count() == evidence.rows["confidence"].null_count() == len(evidence.rows)
+    )
+    findings = probe.conclude(evidence).findings
+    gaps = {f.metric: f for f in findings if f.judged}
+    assert gaps["accuracy_gap"].estimate is not None
+    assert gaps["calibration_gap"].estimate is None
+    assert gaps["calibration_gap"].verdict is Verdict.NOT_APPLICABLE
+    assert "labels alone" in gaps["calibration_gap"].reason
+    assert not [f for f in findings if f.metric == "overconfidence"]

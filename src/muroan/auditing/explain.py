@@ -36,7 +36,7 @@ class Story(BaseModel):
     split: str
     target: str
     predicted: str
-    confidence: float
+    confidence: float | None
     groups: dict[str, str]
     inputs: dict[str, str] = {}
     observations: dict[str, list[dict[str, Any]]]

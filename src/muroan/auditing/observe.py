@@ -78,14 +78,13 @@ def clean_pass(model: Metered, batch: Batch, split: str, seed: int) -> tuple[lis
 def sample_rows(clean: Clean) -> pl.DataFrame:
     """The audit's own evidence: what is known about each sample, and what the model says to it untouched."""
     batch = clean.batch
-    confidence = clean.probabilities.amax(dim=1)
     columns: dict[str, Any] = {
         "cluster": pl.Series("cluster", batch.clusters, dtype=pl.String)
         if batch.clusters is not None
         else pl.Series("cluster", [None] * len(batch), dtype=pl.String),
         "target": batch.targets,
         "clean_predicted": clean.predicted,
-        "clean_confidence": confidence,
+        "clean_confidence": clean.confidence(clean.logits),
         "clean_correct": clean.correct,
     } | {f"group.{name}": list(values) for name, values in batch.groups.items()}
     return clean.rows("clean", split=[clean.split] * len(batch), **columns)

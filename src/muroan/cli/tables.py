@@ -208,7 +208,8 @@ def story_tables(story: Story) -> Iterator[Table]:
     facts = Table(title=f"Sample {one_line(story.sample)}", show_header=False, title_justify="left", title_style="bold")
     right = "right" if story.target == story.predicted else "wrong"
     facts.add_row("target", _cell(story.target))
-    facts.add_row("predicted", _cell(f"{story.predicted} ({right}), confidence {story.confidence:.3f}"))
+    sure = "" if story.confidence is None else f", confidence {story.confidence:.3f}"
+    facts.add_row("predicted", _cell(f"{story.predicted} ({right}){sure}"))
     for m, words in story.inputs.items():
         facts.add_row(_cell(m), _cell(words))
     facts.add_row("groups", _cell(", ".join(f"{k}={v}" for k, v in story.groups.items())))

@@ -52,6 +52,7 @@ JOINED = (
     Joined("robustness.corruptions", "correct", "accuracy under corruptions", wrong="wrong under corruptions"),
 )
 """Robustness as the other probes saw it, sample by sample: no model call is made twice."""
+LABELS = "the model gives labels alone, which say nothing of how sure it is"
 
 
 @register
@@ -137,12 +138,13 @@ class GroupGaps(Probe):
         return None if schema.groups else "the data declare no groups"
 
     def observe(self, clean: Clean) -> Observation:
-        confidence = clean.probabilities.amax(dim=1)
-        return Observation(clean.rows("clean", correct=clean.correct, confidence=confidence))
+        return Observation(clean.rows("clean", correct=clean.correct, confidence=clean.confidence(clean.logits)))
 
     def conclude(self, evidence: Evidence) -> Conclusion:
         rows = Rows.of(evidence, "clean")
-        rows = rows.having(over=rows["confidence"] - rows["correct"])
+        scored = not rows.frame["confidence"].null_count()
+        if scored:
+            rows = rows.having(over=rows["confidence"] - rows["correct"])
         others = {j: j.of(evidence.others[j.probe]) for j in JOINED if j.probe in evidence.others}
         joined = {j: theirs for j, theirs in others.items() if len(theirs)}
         say, details = Say(self.name), Say(self.name)
@@ -150,13 +152,17 @@ class GroupGaps(Probe):
         notes = []
         cells: dict[str, dict[str, float]] = {}
         for name in rows.about.groups:
-            apart, over = (rows.gap(what, name, self.fewest) for what in ("correct", "over"))
+            apart = rows.gap("correct", name, self.fewest)
             if apart is None:
                 continue
             if apart.left_out:
                 notes.append(f"{name}: fewer than {self.fewest} samples, left out: {', '.join(apart.left_out)}")
             _say_gap(say, "accuracy_gap", f"Gap in accuracy between groups of {name}", apart, name)
-            _say_gap(say, "calibration_gap", f"Gap in confidence minus accuracy between groups of {name}", over, name)
+            title = f"Gap in confidence minus accuracy between groups of {name}"
+            if scored:
+                _say_gap(say, "calibration_gap", title, rows.gap("over", name, self.fewest), name)
+            else:
+                say("calibration_gap", title, None, reason=LABELS, group=name)
             self._leaning(say, rows, name)
             charts.append(_by_value(details, rows, name, cells))
             for j, theirs in joined.items():
@@ -167,7 +173,9 @@ class GroupGaps(Probe):
                     details.detail("fooled", title, e, group=group, condition=j.title)
                     cells[group][j.title] = 1 - e.value if j.wrong else e.value
         if cells:
-            charts.append(_matrix(cells, ["accuracy", "overconfidence", *(j.title for j in joined)]))
+            charts.append(
+                _matrix(cells, ["accuracy", *(["overconfidence"] if scored else []), *(j.title for j in joined)])
+            )
         unknown = {g: int((rows.column(f"group.{g}") == "").sum()) for g in rows.about.groups}
         notes += [
             f"{n} of {len(rows)} samples have no known {g} and are left out of its groups"
@@ -212,12 +220,15 @@ def _say_gap(say: Say, metric: str, title: str, gap: Gap | None, name: str, cond
 
 def _by_value(say: Say, rows: Rows, name: str, cells: dict[str, dict[str, float]]) -> BarChart:
     """How each group is served, as findings, as cells of the matrix, and as bars."""
-    accuracy, overs = rows.by_value("correct", name), rows.by_value("over", name)
+    accuracy = rows.by_value("correct", name)
+    overs = rows.by_value("over", name) if "over" in rows.frame.columns else {}
     for value, e in accuracy.items():
-        group, over = f"{name}={value}", overs[value]
+        group = f"{name}={value}"
         say.detail("accuracy", f"Accuracy, {name} {value}", e, group=group)
-        say.detail("overconfidence", f"Overconfidence, {name} {value}", over, group=group)
-        cells[group] = {"accuracy": e.value, "overconfidence": over.value}
+        cells[group] = {"accuracy": e.value}
+        if value in overs:
+            say.detail("overconfidence", f"Overconfidence, {name} {value}", overs[value], group=group)
+            cells[group]["overconfidence"] = overs[value].value
     say.detail("equity_scaled_accuracy", f"Equity-scaled accuracy over {name}", _equity_scaled(rows, name), group=name)
     bars = [Bar(label=value, estimate=e) for value, e in accuracy.items()]
     return BarChart(title=f"Accuracy by {name}", y_label="accuracy", bars=bars, y_range=(0, 1))
