@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from muroan.modality import Modality, Value, concatenate, take
+from muroan.modality import Modality, Value, concatenate, take, where
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ class Batch:
             inputs={**self.inputs, **changed},
             keys={m: k for m, k in self.keys.items() if m not in changed},
         )
+
+    def if_there(self, modality: str, value: Value) -> Value:
+        """The value of a modality where the samples have it; where they do not, what stands there already."""
+        here = self.present.get(modality)
+        return value if here is None else where(here, value, self.inputs[modality])
 
     def without(self, *missing: str) -> Batch:
         """The same samples with these modalities missing: neutral input, `present` false."""

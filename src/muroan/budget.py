@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from muroan.errors import AskedWrongly
-from muroan.modality import Text
+from muroan.modality import Modality, Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,17 @@ class Budget:
 
 
 Budgets = Mapping[str, Budget]
+
+
+def movable(modalities: Mapping[str, Modality], budgets: Budgets) -> dict[str, Budget]:
+    """Of these modalities, in their order, the continuous ones with a radius to move in."""
+    return {m: budgets[m] for m, k in modalities.items() if m in budgets and budgets[m].radius > 0 and k.continuous}
+
+
+def worded(modalities: Mapping[str, Modality], budgets: Budgets) -> dict[str, Budget]:
+    """Of these modalities, in their order, the texts whose words may be replaced."""
+    return {m: budgets[m] for m, k in modalities.items() if m in budgets and budgets[m].words and isinstance(k, Text)}
+
 
 RADII: Mapping[str, float] = {"image": 8 / 255, "audio": 0.01}
 """Usual radius (L∞) per kind of modality, in its value space; other kinds have no scale that is known beforehand."""

@@ -43,7 +43,7 @@ def concatenate(values: Sequence[Value]) -> Value:
 def where(choose: Tensor, a: Value, b: Value) -> Value:
     """Rows of `a` where `choose` [N] is true, of `b` elsewhere."""
     if isinstance(a, Tensor):
-        return torch.where(choose.view(-1, *[1] * (a.ndim - 1)), a, b)
+        return torch.where(rowwise(choose, a), a, b)
     return [x if c else y for c, x, y in zip(choose.tolist(), a, b, strict=True)]
 
 
@@ -53,6 +53,32 @@ def differ(a: Value, b: Value) -> Tensor:
         unlike: Tensor = (a != b).flatten(1).any(dim=1)
         return unlike
     return torch.tensor([x != y for x, y in zip(a, b, strict=True)], dtype=torch.bool)
+
+
+def put(value: Value, index: Tensor, new: Value) -> None:
+    """Writes the rows of `new` into those of a batch value at `index`, in place."""
+    if isinstance(value, Tensor):
+        value[index] = new
+    else:
+        for i, row in zip(index.tolist(), new, strict=True):
+            value[i] = row
+
+
+def copy(value: Value) -> Value:
+    """A batch value of its own to write into."""
+    return value.clone() if isinstance(value, Tensor) else list(value)
+
+
+def distinct(texts: Sequence[str]) -> tuple[list[str], Tensor]:
+    """(each text once, in order; which of these is each row's, long [N])."""
+    once = list(dict.fromkeys(texts))
+    place = {t: k for k, t in enumerate(once)}
+    return once, torch.tensor([place[t] for t in texts], dtype=torch.long)
+
+
+def rowwise(one: Tensor, x: Tensor) -> Tensor:
+    """One number a row [N], in a shape that broadcasts over the rows of x [N, ...]."""
+    return one.view(-1, *[1] * (x.ndim - 1))
 
 
 def boxes_cover(boxes: Tensor, extent: Sequence[int]) -> Tensor:
@@ -165,7 +191,7 @@ class Modality(ABC):
         if p == float("inf"):
             delta = delta.clamp(-radius, radius)
         else:
-            norm = delta.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, *[1] * (a.ndim - 1))
+            norm = rowwise(delta.flatten(1).norm(dim=1).clamp_min(1e-12), a)
             delta = delta * (radius / norm).clamp_max(1.0)
         return (origin + delta).clamp(self.low, self.high)
 
@@ -180,7 +206,7 @@ class Modality(ABC):
             delta = torch.where(draws < 0.5, -radius, radius).to(x.dtype)
         else:
             gauss = torch.special.ndtri(draws).to(x.dtype)
-            delta = gauss * (radius / gauss.flatten(1).norm(dim=1)).view(-1, *[1] * (x.ndim - 1))
+            delta = gauss * rowwise(radius / gauss.flatten(1).norm(dim=1), x)
         return self.project(x + delta, x, p, radius)
 
 

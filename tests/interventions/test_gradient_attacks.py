@@ -11,11 +11,12 @@ from muroan.checks import PlantedModel, planted
 from muroan.checks.bed import MODALITIES
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.apgd import APGD, periods
-from muroan.interventions.attacks.ascent import Best, Room, Seen, ascend
+from muroan.interventions.attacks.ascent import Climb, Room, ascend
 from muroan.interventions.attacks.fgsm import FGSM
 from muroan.interventions.attacks.losses import loss_of, margin, ratio, targeted_ratio
 from muroan.interventions.attacks.mim import MIM
 from muroan.interventions.attacks.pgd import PGD, Steps
+from muroan.interventions.attacks.worst import Seen
 from muroan.meter import Metered
 
 BUDGETS = {"image": Budget(radius=0.03), "table": Budget(radius=0.3)}
@@ -110,7 +111,7 @@ def test_momentum_goes_on_where_the_slope_wavers():
 def test_the_best_of_several_rows_of_one_sample_is_kept():
     data = one_row(0.0)
     budgets = {"x": Budget(radius=1.0)}
-    best = Best.at(data, budgets, torch.zeros(1, dtype=torch.double), torch.zeros(1, 1))
+    best = Climb.at(data, budgets, torch.zeros(1, dtype=torch.double), torch.zeros(1, 1))
     sample = torch.zeros(3, dtype=torch.long)
 
     def objective(x, sample):
@@ -119,7 +120,7 @@ def test_the_best_of_several_rows_of_one_sample_is_kept():
     start = {"x": torch.tensor([[0.1], [0.4], [-0.9]])}
     room = Room.around(data, budgets, sample)
     model = metered()
-    ascend(model, objective, Steps(0.1), room, start, sample, best, steps=2)
+    ascend(model, objective, Steps(0.1), room, start, best, steps=2)
     assert float(best.inputs["x"]) == pytest.approx(0.6)
     assert float(best.loss) == pytest.approx(0.6)
 

@@ -15,8 +15,9 @@ from muroan.interventions.attacks.candidates import Lexicon, Slip, Vocabulary, i
 from muroan.interventions.attacks.character_edits import EDITS, CharacterEdits, Characters
 from muroan.interventions.attacks.hotflip import HotFlip
 from muroan.interventions.attacks.masked_words import MaskedWords, bert_attack
+from muroan.interventions.attacks.slopes import slopes_of
 from muroan.interventions.attacks.word_removal import WordRemoval
-from muroan.interventions.attacks.word_substitution import WordSubstitution, slopes_of
+from muroan.interventions.attacks.word_substitution import WordSubstitution
 from muroan.interventions.meaning import OwnCodes, SentenceEncoder
 from muroan.meter import Metered
 from muroan.modality import Image

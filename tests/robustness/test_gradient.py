@@ -15,15 +15,11 @@ from muroan.checks import PlantedModel, planted
 from muroan.checks.alarms import findings
 from muroan.checks.bed import MODALITIES
 from muroan.data.memory import InMemory
+from muroan.interventions.attacks.candidates import candidates, replaced, swapped
 from muroan.interventions.attacks.losses import loss_of
 from muroan.interventions.attacks.pgd import PGD
-from muroan.interventions.attacks.word_substitution import (
-    WordSubstitution,
-    candidates,
-    first_order,
-    replaced,
-    swapped,
-)
+from muroan.interventions.attacks.slopes import mean_vectors, slopes_of
+from muroan.interventions.attacks.word_substitution import WordSubstitution
 from muroan.meter import Metered
 from muroan.robustness.adversarial.gradient.probe import Gradient
 
@@ -200,7 +196,10 @@ def test_first_order_ranking_agrees_with_the_real_change_where_it_is_small():
         text = batch.inputs["text"][i]
         found = candidates(text, MODALITIES["text"])
         own = {m: c.take(index[m][[i]]) for m, c in codes.items()}
-        promise = first_order(model, "text", text, found, own, labels[i])
+        others = {m: c for m, c in own.items() if m != "text"}
+        slopes = slopes_of(model, "text", [text], others, labels[i].view(1))
+        vectors = mean_vectors(model.model.embed("text", [c.by for c in found]))
+        promise = slopes.promise(0, torch.tensor([c.word for c in found]), vectors)
         texts = [replaced(text, c) for c in found]
         rows_ = {m: torch.zeros(len(found), dtype=torch.long) for m in own} | {"text": torch.arange(len(found))}
         real = loss_of(model.logits(own | {"text": model.encode("text", texts)}, rows_), labels[i].expand(len(found)))

@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from muroan.interventions.language_models import sentence_codes
 from muroan.meter import Metered
+from muroan.modality import distinct
 from muroan.model import Capability
 
 
@@ -29,12 +29,10 @@ class Meaning(ABC):
 
     def cosine(self, model: Metered, modality: str, before: Sequence[str], after: Sequence[str]) -> Tensor:
         """Cosine of each text with what it was [N]; distinct texts are encoded once."""
-        distinct = list(dict.fromkeys([*before, *after]))
-        place = {t: k for k, t in enumerate(distinct)}
-        codes = functional.normalize(self.codes(model, modality, distinct), dim=1)
-        old, new = (torch.tensor([place[t] for t in some]) for some in (before, after))
-        found: Tensor = (codes[old] * codes[new]).sum(dim=1)
-        return found
+        texts, which = distinct([*before, *after])
+        codes = functional.normalize(self.codes(model, modality, texts), dim=1)
+        cosine: Tensor = (codes[which[: len(before)]] * codes[which[len(before) :]]).sum(dim=1)
+        return cosine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +45,8 @@ class OwnCodes(Meaning):
 
     def codes(self, model: Metered, modality: str, texts: Sequence[str]) -> Tensor:
         model.require(Capability.ALIGNED, Capability.FUSE)
-        found: Tensor = model.encode(modality, list(texts)).data
-        return found
+        codes: Tensor = model.encode(modality, list(texts)).data
+        return codes
 
 
 @dataclass(frozen=True, kw_only=True)

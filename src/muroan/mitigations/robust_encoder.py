@@ -22,8 +22,9 @@ from muroan.batch import Batch, Schema
 from muroan.budget import RADII, Budget
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
-from muroan.interventions.attacks.ascent import Best, Inputs, Room, Seen, ascend
+from muroan.interventions.attacks.ascent import Climb, Inputs, Room, ascend
 from muroan.interventions.attacks.pgd import Steps
+from muroan.interventions.attacks.worst import Seen, Worst
 from muroan.meter import Metered
 from muroan.mitigation import Retraining, members
 from muroan.model import Capability, Model
@@ -134,7 +135,7 @@ def _behind(model: Model, modality: str, example: Tensor) -> tuple[nn.Parameter,
 
 def worst(
     model: Model, batch: Batch, modality: str, budget: Budget, climbed: Climbed, *, steps: int, seed: int | None
-) -> Best:
+) -> Worst:
     """The inputs of one modality in the ball that raise `climbed` most, by PGD from a random point of the ball.
 
     seed None: from the input itself, where the gradient of a distance to that very input vanishes.
@@ -143,7 +144,7 @@ def worst(
     moving = {modality: budget}
     room = Room.around(batch, moving, sample)
     undecided = torch.zeros(len(batch), dtype=torch.bool)
-    x = dict(room.origin) if seed is None else {modality: room.drawn(modality, list(batch.ids), seed, "robust encoder")}
+    x = dict(room.origin) if seed is None else {modality: room.drawn(modality, seed, "robust encoder")}
 
     def objective(x: Inputs, sample: Tensor) -> Seen:
         loss = climbed(x[modality], sample)
@@ -151,8 +152,8 @@ def worst(
 
     with torch.enable_grad():
         first = climbed(batch.inputs[modality], sample).detach()
-        best = Best.at(batch, moving, first, first)
-        ascend(Metered(model, batch.modalities), objective, Steps(2.5 / steps), room, x, sample, best, steps=steps)
+        best = Climb.at(batch, moving, first, first)
+        ascend(Metered(model, batch.modalities), objective, Steps(2.5 / steps), room, x, best, steps=steps)
     return best
 
 

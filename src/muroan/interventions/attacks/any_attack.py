@@ -21,6 +21,7 @@ from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
 from muroan.budget import Budgets
 from muroan.errors import AskedWrongly
+from muroan.interventions.attacks.results import compared, nothing
 from muroan.interventions.attacks.targeted import spread, values_of
 from muroan.losses import info_nce
 from muroan.meter import Metered
@@ -89,24 +90,21 @@ class AnyAttack(Attack):
     target: Any = field(default=None)
 
     def run(self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0) -> Attacked:
-        before = model.of(batch)
         budget = budgets.get(self.modality)
         if budget is None or budget.radius == 0:
-            return Attacked(batch, torch.zeros(len(batch), dtype=torch.bool), before)
+            return nothing(model, batch)
         if self.target is None:
             raise AskedWrongly(f"{self.name} needs a target: a value of {self.modality}, or sample id -> value")
         targets = values_of(self.target, batch, self.modality)
         x: Tensor = batch.inputs[self.modality]
         noise = spread(self.noise(targets), len(batch))
-        changed = batch.with_inputs(**{self.modality: (x + budget.radius * noise).clamp(0, 1)})
-        after = model.of(changed)
-        return Attacked(changed, after.argmax(dim=1) != before.argmax(dim=1), after)
+        return compared(model, batch, batch.with_inputs(**{self.modality: (x + budget.radius * noise).clamp(0, 1)}))
 
     @torch.no_grad()
     def noise(self, targets: Tensor) -> Tensor:
         """Noise [N, C, H, W] between −1 and 1 that says "look like this"."""
-        found: Tensor = self.decoder(self.encoder.encode(self.modality, targets).data)
-        return found
+        noise: Tensor = self.decoder(self.encoder.encode(self.modality, targets).data)
+        return noise
 
 
 def fit(model: Metered, batch: Batch, modality: str, recipe: Recipe | None = None, *, seed: int = 0) -> AnyAttack:

@@ -17,6 +17,7 @@ from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.ascent import Inputs, Room, Walk, direction
 from muroan.interventions.attacks.gradient_attack import GradientAttack
 from muroan.interventions.attacks.losses import loss_of, ratio
+from muroan.modality import rowwise, where
 from muroan.registry import register
 
 RISING = 0.75
@@ -40,18 +41,11 @@ class Adaptive(Walk):
     """Each row's own step, as a share of the radii: twice the radius at first."""
 
     def __init__(self, rows: int, steps: int, first: float) -> None:
-        self.share = torch.full((rows,), first)
-        self.rises = torch.zeros(rows)
-        self.best = torch.full((rows,), -torch.inf, dtype=torch.double)
-        self.marked = torch.full((rows,), -torch.inf, dtype=torch.double)
+        self.share, self.rises = torch.full((rows,), first), torch.zeros(rows)
         self.halved = torch.zeros(rows, dtype=torch.bool)
-        self.last = torch.full((rows,), -torch.inf, dtype=torch.double)
-        self.best_x: Inputs = {}
-        self.best_gradient: Inputs = {}
-        self.before: Inputs = {}
+        self.last, self.before = torch.zeros(rows, dtype=torch.double), Inputs()
         self._periods = periods(steps)
-        self._length = next(self._periods)
-        self._next = self._length
+        self._length = self._next = next(self._periods)
 
     def move(self, t: int, room: Room, x: Inputs, gradients: Inputs, loss: Tensor) -> Inputs:
         self._note(t, x, gradients, loss)
@@ -59,8 +53,8 @@ class Adaptive(Walk):
             x, gradients = self._checkpoint(x, gradients)
         out = {}
         for m, v in x.items():
-            b, wide = room.budgets[m], (-1, *[1] * (v.ndim - 1))
-            step = (self.share * b.radius).to(v.dtype).view(wide)
+            b = room.budgets[m]
+            step = rowwise((self.share * b.radius).to(v.dtype), v)
             ahead = room.clip(m, v + step * direction(gradients[m], b.p))
             if t:
                 ahead = room.clip(m, v + AHEAD * (ahead - v) + (1 - AHEAD) * (v - self.before[m]))
@@ -69,32 +63,30 @@ class Adaptive(Walk):
         return out
 
     def _note(self, t: int, x: Inputs, gradients: Inputs, loss: Tensor) -> None:
+        """Rises, and the best point with its gradient."""
         if t == 0:
             self.best_x, self.best_gradient, self.before = dict(x), dict(gradients), dict(x)
             self.best, self.marked = loss.clone(), loss.clone()
         else:
             self.rises = self.rises + (loss > self.last)
             better = loss > self.best
-            wide = {m: better.view(-1, *[1] * (v.ndim - 1)) for m, v in x.items()}
-            self.best_x = {m: torch.where(wide[m], v, self.best_x[m]) for m, v in x.items()}
-            self.best_gradient = {m: torch.where(wide[m], g, self.best_gradient[m]) for m, g in gradients.items()}
+            self.best_x = {m: where(better, v, self.best_x[m]) for m, v in x.items()}
+            self.best_gradient = {m: where(better, g, self.best_gradient[m]) for m, g in gradients.items()}
             self.best = torch.maximum(self.best, loss)
         self.last = loss
 
     def _checkpoint(self, x: Inputs, gradients: Inputs) -> tuple[Inputs, Inputs]:
+        """Where to go on from: rows that did not get on halve their step and go back to their best point."""
         seldom = self.rises <= RISING * self._length
-        stuck = ~self.halved & (self.best <= self.marked)
-        back = seldom | stuck
+        back = seldom | (~self.halved & (self.best <= self.marked))
         self.share = torch.where(back, self.share / 2, self.share)
-        self.halved, self.marked = back, self.best.clone()
-        self.rises = torch.zeros_like(self.rises)
+        self.halved, self.marked, self.rises = back, self.best.clone(), torch.zeros_like(self.rises)
         self._length = next(self._periods)
         self._next += self._length
-        wide = {m: back.view(-1, *[1] * (v.ndim - 1)) for m, v in x.items()}
         # Momentum starts anew at the best point: what led away from it is not to be gone again.
-        self.before = {m: torch.where(wide[m], self.best_x[m], self.before[m]) for m in x}
-        x = {m: torch.where(wide[m], self.best_x[m], v) for m, v in x.items()}
-        return x, {m: torch.where(wide[m], self.best_gradient[m], g) for m, g in gradients.items()}
+        self.before = {m: where(back, self.best_x[m], self.before[m]) for m in x}
+        x = {m: where(back, self.best_x[m], v) for m, v in x.items()}
+        return x, {m: where(back, self.best_gradient[m], g) for m, g in gradients.items()}
 
 
 @register

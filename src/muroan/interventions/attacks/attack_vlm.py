@@ -9,22 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from muroan.attack import Attacked
 from muroan.batch import Batch
-from muroan.budget import Budget, Budgets
+from muroan.budget import Budgets, movable
 from muroan.errors import AskedWrongly
-from muroan.interventions.attacks.ascent import Inputs, direction
-from muroan.interventions.attacks.code_attack import Goal, Stage
-from muroan.interventions.attacks.gradient_attack import attackable
+from muroan.interventions.attacks.ascent import Inputs, Room, direction
+from muroan.interventions.attacks.code_attack import Goal
 from muroan.interventions.attacks.losses import loss_of
 from muroan.interventions.attacks.random_gradient import random_gradient
+from muroan.interventions.attacks.stage import Stage
 from muroan.interventions.attacks.targeted import TargetedCodes, spread, values_of
+from muroan.interventions.attacks.worst import Seen, Worst
 from muroan.meter import Metered
-from muroan.modality import where
-from muroan.randomness import sample_keys
 from muroan.registry import register
 
 
@@ -56,16 +54,15 @@ class AttackVLM(TargetedCodes):
         if self.match not in ("same", "other"):
             raise AskedWrongly(f"attack_vlm matches the 'same' modality or the 'other', not {self.match!r}")
         if self.rounds < 0 or self.directions < 1 or self.sigma <= 0:
-            raise AskedWrongly(
-                f"attack_vlm cannot ask {self.rounds} rounds of {self.directions} directions of length {self.sigma}"
-            )
+            asked = f"{self.rounds} rounds of {self.directions} directions of length {self.sigma}"
+            raise AskedWrongly(f"attack_vlm cannot ask {asked}")
 
     def run(self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0) -> Attacked:
         done = super().run(model, batch, budgets, seed=seed)
-        moving = attackable(model, batch, budgets)
+        moving = movable(model.modalities, budgets)
         # Surrogates run this method too: the model that is queried is the attacked one, once.
         if self.rounds and moving and len(batch):
-            done = self._query(model, batch, done, *next(iter(moving.items())), seed)
+            done = self._query(model, batch, done, moving, seed)
         return done
 
     def _goal(self, clean: Stage, m: str, seed: int) -> Goal:
@@ -82,48 +79,32 @@ class AttackVLM(TargetedCodes):
 
         return goal
 
-    def _query(self, model: Metered, batch: Batch, done: Attacked, m: str, budget: Budget, seed: int) -> Attacked:
+    def _query(self, model: Metered, batch: Batch, done: Attacked, moving: Budgets, seed: int) -> Attacked:
         """Random gradient-free ascent of what the decision loses, for the samples that keep theirs."""
-        labels = model.of(batch).argmax(dim=1)
-        codes, index = model.codes(batch)
-        modality, origin = batch.modalities[m], batch.inputs[m]
-        there = batch.present
-
-        def scores(x: Tensor, rows: Tensor) -> Tensor:
-            still = {n: c.take(index[n][rows]) for n, c in codes.items() if n != m}
-            return model.logits({**still, m: model.encode(m, x)}, None, {k: p[rows] for k, p in there.items()} or None)
-
-        x, logits = done.batch.inputs[m].clone(), done.logits.clone()
-        best, queries = x.clone(), torch.zeros(len(batch), dtype=torch.long)
-        loss = loss_of(logits, labels)
-        left = (~done.success).nonzero().flatten()
-        queries[left] += 1
-        now = loss.clone()
-        for t in range(self.rounds):
-            if not len(left):
+        stage = Stage.of(model, batch)
+        ((m, budget),) = moving.items()
+        kind, labels, length = batch.modalities[m], stage.labels, self.sigma * budget.radius
+        now = loss_of(done.logits, labels)
+        best = Worst.at(done.batch, moving, now, done.logits)
+        best.steps[done.success] = 0
+        room, x = Room.around(batch, moving, best.left), done.batch.inputs[m][best.left]
+        now, queries = now[best.left], (~done.success).long()
+        for t in range(1, self.rounds + 1):
+            own = room.sample
+            if not len(own):
                 break
-            own = left
 
-            def f(values: Tensor, sample: Tensor, own: Tensor = own) -> Tensor:
-                inside = values.clamp(modality.low, modality.high)
-                return loss_of(scores(inside, own[sample]), labels[own[sample]])
+            def lost(values: Tensor, sample: Tensor, own: Tensor = own) -> Tensor:
+                inside = values.clamp(kind.low, kind.high)
+                return loss_of(stage.with_values({m: inside}, own[sample]), labels[own[sample]])
 
-            keys = sample_keys([batch.ids[i] for i in own.tolist()], seed, self.name, "queries", t)
-            length = self.sigma * budget.radius
-            g = random_gradient(f, x[own], now[own], keys, directions=self.directions, sigma=length)
-            ahead = x[own] + self.step * budget.radius * direction(g, budget.p)
-            ahead = modality.project(ahead, origin[own], budget.p, budget.radius)
-            if m in there:
-                ahead = where(there[m][own], ahead, origin[own])
-            found = scores(ahead, own)
+            keys = room.keys(seed, self.name, "queries", t - 1)
+            g = random_gradient(lost, x, now, keys, directions=self.directions, sigma=length)
+            ahead = x + self.step * budget.radius * direction(g, budget.p)
+            x = room.kept(m, kind.project(ahead, room.origin[m], budget.p, budget.radius))
+            logits = stage.with_values({m: x}, own)
             queries[own] += self.directions + 1
-            x[own], now[own] = ahead, loss_of(found, labels[own])
-            gone = found.argmax(dim=1) != labels[own]
-            better = own[gone | (now[own] > loss[own])]
-            kept = torch.zeros(len(batch), dtype=torch.bool)
-            kept[better] = True
-            at = kept[own]
-            best[better], logits[better], loss[better] = ahead[at], found[at], now[better]
-            left = own[~gone]
-        trace = {**done.trace, "queries": queries}
-        return Attacked(done.batch.with_inputs(**{m: best}), logits.argmax(dim=1) != labels, logits, trace)
+            now, turned = loss_of(logits, labels[own]), logits.argmax(dim=1) != labels[own]
+            best.keep(t, own, {m: x}, Seen(now, turned, logits))
+            room, x, now = room.take(~turned), x[~turned], now[~turned]
+        return best.attacked({**done.trace, "queries": queries})

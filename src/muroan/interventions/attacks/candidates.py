@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from muroan.errors import AskedWrongly, NotApplicable
+from muroan.interventions.attacks.slopes import Slopes, mean_vectors
 from muroan.meter import Metered
 from muroan.modality import Text
-from muroan.model import Embedded
 
 SHORTEST = 4
 """Letters a word needs for a swap of two of them to leave it readable."""
@@ -50,22 +50,6 @@ def in_place_of(token: str, words: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Slopes:
-    """How a loss changes with the words of N texts, to first order.
-
-    gradient [N, W, D]: its gradient at each word, summed over the word's tokens; own [N, W]: gradient · embedding, by
-    token, summed. Putting the vector v in the place of word w of text i promises gradient[i, w] · v − own[i, w].
-    """
-
-    gradient: Tensor
-    own: Tensor
-
-    def promise(self, text: int | Tensor, word: Tensor, vectors: Tensor) -> Tensor:
-        """What each replacement promises to add to the loss [C]; word [C], vectors [C, D]; a removal's vector is 0."""
-        return (self.gradient[text, word] * vectors).sum(dim=1) - self.own[text, word]
-
-
-@dataclass(frozen=True)
 class Scene:
     """What a source may look at: N texts as they are now, their modality, the model, and the slopes (at a price).
 
@@ -85,14 +69,6 @@ class Scene:
         return mean_vectors(self.model.model.embed(self.name, list(words)))
 
 
-def mean_vectors(embedded: Embedded) -> Tensor:
-    """The mean over the tokens that belong to a word [N, D]; special tokens are none of it."""
-    vectors = embedded.vectors.detach()
-    weight = (embedded.mask & (embedded.words >= 0))[..., None].to(vectors.dtype)
-    mean: Tensor = (vectors * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
-    return mean
-
-
 @dataclass(frozen=True, kw_only=True)
 class Source(ABC):
     """Proposes replacements. `needs_slopes`: it asks for the slopes, so the model must show embeddings."""
@@ -106,20 +82,22 @@ class Source(ABC):
         """Replacements of each of the scene's texts."""
 
 
+def proposed(scene: Scene, sources: Sequence[Source]) -> Proposed:
+    """What all sources propose for each text, source after source; nothing twice."""
+    found = zip(*(source.propose(scene) for source in sources), strict=True)
+    return [list(dict.fromkeys(c for some in row for c in some)) for row in found]
+
+
 @dataclass(frozen=True, kw_only=True)
 class WordByWord(Source):
     """A source that looks at one word alone."""
 
     def propose(self, scene: Scene) -> Proposed:
-        return [
-            [
-                Candidate(k, by)
-                for k, token in enumerate(text.split())
-                if k in some
-                for by in self.instead(token, scene.modality)
-            ]
-            for text, some in zip(scene.texts, scene.open, strict=True)
-        ]
+        found: Proposed = []
+        for text, some in zip(scene.texts, scene.open, strict=True):
+            words = [(k, token) for k, token in enumerate(text.split()) if k in some]
+            found.append([Candidate(k, by) for k, token in words for by in self.instead(token, scene.modality)])
+        return found
 
     @abstractmethod
     def instead(self, token: str, modality: Text) -> list[str]:
@@ -187,9 +165,8 @@ class Removal(Source):
     """Every word may be left out, as long as one stays."""
 
     def propose(self, scene: Scene) -> Proposed:
-        return [
-            [Candidate(k, "") for k in range(words)] if (words := len(text.split())) > 1 else [] for text in scene.texts
-        ]
+        long = [len(text.split()) for text in scene.texts]
+        return [[Candidate(k, "") for k in range(words)] if words > 1 else [] for words in long]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,9 +188,8 @@ class Vocabulary(Source):
         own = getattr(scene.model.model, "vocabulary", ())
         words = self.words or (_lines(self.file) if self.file else tuple(own))
         if not words:
-            raise NotApplicable(
-                f"needs a list of words: {scene.model.model.name} has no vocabulary; name words or file"
-            )
+            name = scene.model.model.name
+            raise NotApplicable(f"needs a list of words: {name} has no vocabulary; name words or file")
         return tuple(w for w in words if len(w.split()) == 1)
 
     def propose(self, scene: Scene) -> Proposed:
@@ -236,3 +212,17 @@ class Vocabulary(Source):
                     found += [Candidate(k, by) for by in in_place_of(tokens[row][k], [words[v]])]
             out.append(found[: scene.tries])
         return out
+
+
+def candidates(text: str, modality: Text, done: frozenset[int] = frozenset()) -> list[Candidate]:
+    """Every replacement of one word by the lexicon or a slip, in the order of the words; those in `done` stay."""
+    words = [(k, token) for k, token in enumerate(text.split()) if k not in done]
+    sources = (Lexicon(), Slip())
+    return [Candidate(k, by) for k, token in words for source in sources for by in source.instead(token, modality)]
+
+
+def replaced(text: str, candidate: Candidate) -> str:
+    """The text with one word replaced, or removed."""
+    words = text.split()
+    words[candidate.word] = candidate.by
+    return " ".join(w for w in words if w)

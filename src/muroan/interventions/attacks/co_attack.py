@@ -6,25 +6,22 @@ Source: Zhang, Yi & Sang, ACM MM 2022 (arXiv 2206.09391), written from its equat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 
-from muroan.attack import Attacked
-from muroan.batch import Batch
-from muroan.budget import Budget
+from muroan.budget import Budgets
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.ascent import Inputs
 from muroan.interventions.attacks.candidates import Lexicon, Slip, Source
-from muroan.interventions.attacks.code_attack import CodeAttack, Goal, Stage, chosen, flat
+from muroan.interventions.attacks.code_attack import CodeAttack, Goal, Plan
 from muroan.interventions.attacks.guided_text import Score, Spoken, guided
 from muroan.interventions.attacks.losses import loss_of
-from muroan.meter import Codes, Metered
-from muroan.modality import Text
+from muroan.interventions.attacks.stage import Stage, flat
+from muroan.meter import Codes
 from muroan.model import Capability
 from muroan.registry import register
 
@@ -72,74 +69,27 @@ class CoAttack(CodeAttack):
         if self.alpha < 0 or self.tries < 1:
             raise AskedWrongly(f"alpha is {self.alpha}, tries {self.tries}; they cannot be negative, nor tries 0")
 
-    def _some(
-        self, model: Metered, batch: Batch, moving: Mapping[str, Budget], words: Mapping[str, int], seed: int
-    ) -> Attacked:
-        aligned = Capability.ALIGNED in model.model.capabilities
+    def plan(self, clean: Stage, moving: Budgets, words: Budgets, seed: int) -> Plan:
+        aligned = Capability.ALIGNED in clean.model.model.capabilities
         variant = self.variant if self.variant != "auto" else "codes" if aligned else "classes"
         if variant == "codes":
-            model.require(Capability.ALIGNED)
-        clean = Stage.of(model, batch)
-        every = torch.arange(len(batch))
-        spoken = self._words(clean, clean, words, variant)
-        stage = clean.spoken({m: s.texts for m, s in spoken.items()}, {m: s.codes for m, s in spoken.items()})
-        none = torch.zeros(len(batch), dtype=torch.long)
-        count = sum((s.words for s in spoken.values()), none)
-        tried = sum((s.tried for s in spoken.values()), none)
-        open_ = (~stage.left({}, every)).nonzero().flatten() if self.stop and words else every
-        best = self._ascent(stage, moving, self._goal(clean, stage, moving, variant), open_, seed)
-        if variant != "codes" and words and moving:
-            stage, count, again = self._again(clean, stage, best.inputs, words, count, variant)
-            tried = tried + again
-        return self._done(stage, batch, best, count, tried)
+            clean.model.require(Capability.ALIGNED)
+            return Plan(lambda stage: self._of_codes(clean, stage), self._words(clean, clean, words, away=True))
 
-    def _words(self, clean: Stage, stage: Stage, words: Mapping[str, int], variant: str) -> dict[str, Spoken]:
-        """One text modality after the other, each from its original text, beside the inputs of `stage`."""
-        out: dict[str, Spoken] = {}
-        for m, k in words.items():
-            beside = stage.spoken({n: s.texts for n, s in out.items()}, {n: s.codes for n, s in out.items()})
-            score = _away(clean, m) if variant == "codes" else _deciding(beside, m)
+        def again(beside: Stage) -> dict[str, Spoken]:
+            return self._words(clean, beside, words, away=False)
+
+        return Plan(lambda stage: self._of_decisions(clean, stage, variant), again(clean), again)
+
+    def _words(self, clean: Stage, beside: Stage, words: Budgets, *, away: bool) -> dict[str, Spoken]:
+        """One text modality after the other, each from its original text, beside the inputs of `beside`."""
+        said: dict[str, Spoken] = {}
+        for m, b in words.items():
+            now = beside.having({}, {n: s.codes for n, s in said.items()})
+            score = _away(clean, m) if away else _deciding(now, m)
             texts = clean.batch.inputs[m]
-            modality = clean.batch.modalities[m]
-            assert isinstance(modality, Text)
-            out[m] = guided(clean.model, m, modality, texts, clean.codes[m], k, score, self.sources, self.tries)
-        return out
-
-    def _again(
-        self, clean: Stage, stage: Stage, moved: Inputs, words: Mapping[str, int], count: Tensor, variant: str
-    ) -> tuple[Stage, Tensor, Tensor]:
-        """Words searched anew on the moved picture; those that the picture was moved under stay where they suffice."""
-        model = clean.model
-        codes = {m: model.encode(m, v) for m, v in moved.items()}
-        stays = stage.left(codes, torch.arange(len(clean.batch)))
-        anew = self._words(clean, Stage(model, clean.batch, {**clean.codes, **codes}, clean.labels), words, variant)
-        texts = {m: chosen(stays, stage.batch.inputs[m], s.texts) for m, s in anew.items()}
-        total = sum((s.words for s in anew.values()), torch.zeros_like(count))
-        tried = sum((s.tried for s in anew.values()), torch.zeros_like(count))
-        return stage.spoken(texts, {}), torch.where(stays, count, total), tried
-
-    def _goal(self, clean: Stage, stage: Stage, moving: Mapping[str, Budget], variant: str) -> Goal:
-        if variant == "codes":
-            return self._of_codes(clean, stage)
-        every = torch.arange(len(clean.batch))
-        model, before = clean.model, model_fused(clean, every)
-        after = model_fused(stage, every)
-
-        def goal(x: Inputs, sample: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            codes = {m: model.encode_differentiable(m, v) for m, v in x.items()}
-            still = {m: c.take(sample) for m, c in stage.codes.items() if m not in x}
-            coded = {m: Codes(m, c, len(sample), True) for m, c in codes.items()}
-            fused, logits = model.fused_differentiable({**still, **coded}, stage.present(sample))
-            value = divergence(after[sample], flat(fused))
-            if variant == "fused":
-                value = value + self.alpha * divergence(before[sample], flat(fused))
-            else:
-                value = value + self.alpha * functional.cross_entropy(
-                    logits.double(), clean.labels[sample], reduction="none"
-                )
-            return value, codes
-
-        return goal
+            said[m] = guided(clean, m, texts, clean.codes[m], b.words, score, self.sources, self.tries)
+        return said
 
     def _of_codes(self, clean: Stage, stage: Stage) -> Goal:
         def goal(x: Inputs, sample: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -154,14 +104,20 @@ class CoAttack(CodeAttack):
 
         return goal
 
+    def _of_decisions(self, clean: Stage, stage: Stage, variant: str) -> Goal:
+        with torch.no_grad():
+            before, after = (s.fused({}, s.every)[0] for s in (clean, stage))
 
-def model_fused(stage: Stage, rows: Tensor) -> Tensor:
-    """Fused codes [N, D] of a stage."""
-    with torch.no_grad():
-        fused, _ = stage.model.fused_differentiable(
-            {m: c.take(rows) for m, c in stage.codes.items()}, stage.present(rows)
-        )
-    return flat(fused)
+        def goal(x: Inputs, sample: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            codes = {m: clean.model.encode_differentiable(m, v) for m, v in x.items()}
+            fused, logits = stage.fused({m: Codes(m, c, len(sample), True) for m, c in codes.items()}, sample)
+            leave = divergence(after[sample], fused)
+            if variant == "fused":
+                return leave + self.alpha * divergence(before[sample], fused), codes
+            wrong = cross_entropy(logits.double(), clean.labels[sample], reduction="none")
+            return leave + self.alpha * wrong, codes
+
+        return goal
 
 
 def _away(clean: Stage, m: str) -> Score:
@@ -171,8 +127,4 @@ def _away(clean: Stage, m: str) -> Score:
 
 def _deciding(stage: Stage, m: str) -> Score:
     """What the decision loses by a text, beside the other inputs of the stage."""
-
-    def score(codes: Codes, which: Tensor, text: Tensor) -> Tensor:
-        return loss_of(stage.logits({m: codes.take(which)}, text), stage.labels[text])
-
-    return score
+    return lambda codes, which, text: loss_of(stage.logits({m: codes}, text, which), stage.labels[text])

@@ -1,4 +1,4 @@
-"""What attacks on codes share: the clean codes, an ascent of a goal of codes from a random start, the last word.
+"""What attacks on codes share: words, then an ascent of a goal of codes from a random start, and perhaps words again.
 
 A distance from the clean code has no gradient at the clean input itself, so the ascent begins at a random point of the
 ball; on both sides of it, since a start in [0, radius] alone leaves half of the ball to the steps.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -17,14 +16,16 @@ from torch import Tensor
 
 from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
-from muroan.budget import Budget, Budgets
+from muroan.budget import Budget, Budgets, movable, worded
 from muroan.errors import AskedWrongly, NotApplicable
-from muroan.interventions.attacks.ascent import Best, Inputs, Objective, Room, Seen, ascend
-from muroan.interventions.attacks.gradient_attack import attackable, joined
-from muroan.interventions.attacks.guided_text import worded
+from muroan.interventions.attacks.ascent import Climb, Inputs, Room, ascend
+from muroan.interventions.attacks.guided_text import Spoken
 from muroan.interventions.attacks.pgd import Steps
+from muroan.interventions.attacks.results import in_parts
+from muroan.interventions.attacks.stage import Stage
+from muroan.interventions.attacks.worst import Seen
 from muroan.meter import Codes, Metered
-from muroan.modality import Value, where
+from muroan.modality import Value, put
 from muroan.model import Capability
 
 ROWS = 128
@@ -34,51 +35,17 @@ Goal = Callable[[Inputs, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(moving inputs [R, ...], sample [R]) -> what is climbed [R], and the codes of the inputs as they are, by modality."""
 
 
-@dataclass
-class Stage:
-    """A batch as it stands: inputs; codes[m], row i for sample i; labels [N]: the decisions to leave."""
+@dataclass(frozen=True)
+class Plan:
+    """What an attack does to one stage. climb: what moving inputs climb beside the new words; said: the new words,
+    by modality; again: the words searched anew beside the moved inputs, if at all; holds: those that the inputs were
+    moved under stay where they suffice; copies: of an input that a step encodes."""
 
-    model: Metered
-    batch: Batch
-    codes: dict[str, Codes]
-    labels: Tensor
-
-    @staticmethod
-    def of(model: Metered, batch: Batch) -> Stage:
-        """Nothing changed yet."""
-        codes, index = model.codes(batch)
-        logits = model.logits(codes, index, batch.present or None)
-        return Stage(model, batch, {m: c.take(index[m]) for m, c in codes.items()}, logits.argmax(dim=1))
-
-    @cached_property
-    def vectors(self) -> dict[str, Tensor]:
-        """Codes as flat vectors [N, D]."""
-        return {m: flat(c.data) for m, c in self.codes.items()}
-
-    def present(self, rows: Tensor) -> dict[str, Tensor] | None:
-        """Which modalities those samples have."""
-        return {m: p[rows] for m, p in self.batch.present.items()} or None
-
-    def logits(self, codes: Mapping[str, Codes], rows: Tensor) -> Tensor:
-        """Logits of the samples `rows` with the codes of some modalities, given row by row, in place of their own."""
-        still = {m: c.take(rows) for m, c in self.codes.items() if m not in codes}
-        return self.model.logits({**still, **codes}, None, self.present(rows))
-
-    def left(self, codes: Mapping[str, Codes], rows: Tensor) -> Tensor:
-        """Whether that changes their decision, [R]."""
-        return self.logits(codes, rows).argmax(dim=1) != self.labels[rows]
-
-    def spoken(self, texts: Mapping[str, list[str]], codes: Mapping[str, Codes]) -> Stage:
-        """The same with other texts."""
-        return replace(self, batch=self.batch.with_inputs(**texts), codes={**self.codes, **codes})
-
-
-def flat(code: object) -> Tensor:
-    """A code as one vector a row."""
-    if isinstance(code, Tensor):
-        return code.flatten(1)
-    assert isinstance(code, tuple)
-    return torch.cat([flat(c) for c in code], dim=1)
+    climb: Callable[[Stage], Goal]
+    said: Mapping[str, Spoken] = field(default_factory=dict)
+    again: Callable[[Stage], Mapping[str, Spoken]] | None = None
+    holds: bool = True
+    copies: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,82 +81,69 @@ class CodeAttack(Attack):
         model.require(*self.needs)
         if not model.apart:
             raise NotApplicable(f"{self.name} attacks codes, which calls of the whole model do not give")
-        moving, words = attackable(model, batch, budgets), worded(model, batch, budgets)
-        n = len(batch)
-        parts = [
-            self._some(model, batch.take(range(k, min(k + ROWS, n))) if n > ROWS else batch, moving, words, seed)
-            for k in range(0, max(n, 1), ROWS)
-        ]
-        return parts[0] if len(parts) == 1 else joined(parts)
+        moving, words = movable(model.modalities, budgets), worded(model.modalities, budgets)
+        return in_parts(batch, ROWS, lambda part, at: self._some(Stage.of(model, part), moving, words, seed))
 
     @abstractmethod
-    def _some(
-        self, model: Metered, batch: Batch, moving: Mapping[str, Budget], words: Mapping[str, int], seed: int
-    ) -> Attacked:
-        """Attack samples that fit in memory together; `moving` and `words` may be empty."""
+    def plan(self, clean: Stage, moving: Budgets, words: Budgets, seed: int) -> Plan:
+        """What to do to these samples; `moving` and `words` may be empty."""
 
-    def _ascent(self, stage: Stage, moving: Mapping[str, Budget], goal: Goal, rows: Tensor, seed: int) -> Best:
+    def _some(self, clean: Stage, moving: Budgets, words: Budgets, seed: int) -> Attacked:
+        """Attack samples that fit in memory together."""
+        plan, model, n = self.plan(clean, moving, words, seed), clean.model, len(clean.batch)
+        said = dict(plan.said)
+        stage = clean.having({m: s.texts for m, s in said.items()}, {m: s.codes for m, s in said.items()})
+        open_ = (~stage.left({}, stage.every)).nonzero().flatten() if self.stop and words else stage.every
+        best = self._ascent(stage, moving, plan.climb(stage), open_, seed)
+        if plan.again and moving and words:
+            moved = {m: model.encode(m, v) for m, v in best.inputs.items()}
+            stays = stage.left(moved, stage.every) if plan.holds else torch.zeros(n, dtype=torch.bool)
+            said = {m: s.unless(stays, said[m]) for m, s in plan.again(clean.having({}, moved)).items()}
+        texts = {m: s.texts for m, s in said.items() if s.texts != list(clean.batch.inputs[m])}
+        batch = clean.batch.with_inputs(**best.inputs, **texts)
+        # What counts is the decision on what is handed back.
+        logits = model.of(batch)
+        trace = {"loss_first": best.first, "loss_best": best.loss, "steps": best.steps, "zero_gradient": best.zero}
+        # The clean input and the result, texts looked at, and the ascent, whose goal is read once before it begins.
+        tried = sum((s.tried for s in said.values()), torch.zeros(n).long())
+        calls = 2 * len(clean.codes) + tried + plan.copies * (best.passes + (best.passes > 0))
+        trace |= {"words": sum((s.words for s in said.values()), torch.zeros(n).long()), "calls": calls}
+        return Attacked(batch, logits.argmax(dim=1) != clean.labels, logits, trace)
+
+    def _ascent(self, stage: Stage, moving: Mapping[str, Budget], goal: Goal, rows: Tensor, seed: int) -> Climb:
         """Climb `goal` for the samples `rows` from the start; what is best, over all samples of the stage."""
-        model, batch = stage.model, stage.batch
-        nothing = torch.zeros(len(batch), dtype=torch.double)
-        best = Best.at(batch, moving, nothing, torch.zeros(len(batch), 0))
+        n = len(stage.batch)
+        best = (_Latest if self.latest else Climb).at(stage.batch, moving, torch.zeros(n).double(), torch.zeros(n, 0))
         if not moving or not len(rows):
             return best
-        best = _Latest(**vars(best)) if self.latest else best
-        room = Room.around(batch, moving, rows)
+        room = Room.around(stage.batch, moving, rows)
         with torch.no_grad():
             best.loss[rows] = best.first[rows] = goal(dict(room.origin), rows)[0].double()
-        ids = [batch.ids[i] for i in rows.tolist()]
-        x = {m: self._begin(room, m, ids, seed) for m in moving}
-        ascend(model, self._objective(stage, goal), Steps(self.step), room, x, rows, best, steps=self.steps)
+
+        def objective(x: Inputs, sample: Tensor) -> Seen:
+            value, codes = goal(x, sample)
+            decided = torch.zeros(len(sample), dtype=torch.bool)
+            if self.stop:
+                decided = stage.left({m: Codes(m, c.detach(), len(sample), True) for m, c in codes.items()}, sample)
+            return Seen(value.double(), decided, torch.zeros(len(sample), 0))
+
+        x = {m: self._begin(room, m, seed) for m in moving}
+        ascend(stage.model, objective, Steps(self.step), room, x, best, steps=self.steps)
         return best
 
-    def _begin(self, room: Room, m: str, ids: list[str], seed: int) -> Tensor:
+    def _begin(self, room: Room, m: str, seed: int) -> Tensor:
         origin = room.origin[m]
         if self.start == "sample":
             return origin
-        drawn = room.drawn(m, ids, seed, self.name, m)
+        drawn = room.drawn(m, seed, self.name, m)
         return drawn if self.start == "ball" else room.clip(m, origin + (drawn - origin).abs())
 
-    def _objective(self, stage: Stage, goal: Goal) -> Objective:
-        def objective(x: Inputs, sample: Tensor) -> Seen:
-            value, codes = goal(x, sample)
-            if self.stop:
-                here = {m: Codes(m, c.detach(), len(sample), True) for m, c in codes.items()}
-                decided = stage.left(here, sample)
-            else:
-                decided = torch.zeros(len(sample), dtype=torch.bool)
-            return Seen(value.double(), decided, torch.zeros(len(sample), 0))
 
-        return objective
-
-    def _done(
-        self, stage: Stage, original: Batch, best: Best, words: Tensor, tried: Tensor, copies: int = 1
-    ) -> Attacked:
-        """The result put to the model once more: what counts is the decision on what is handed back."""
-        changed: dict[str, Value] = dict(best.inputs)
-        texts = {m: v for m, v in stage.batch.inputs.items() if not isinstance(v, Tensor)}
-        changed |= {m: v for m, v in texts.items() if list(v) != list(original.inputs[m])}
-        batch = original.with_inputs(**changed)
-        logits = stage.model.of(batch)
-        trace = {"loss_first": best.first, "loss_best": best.loss, "steps": best.steps}
-        # The clean input and the result, texts looked at, and the ascent, whose goal is read once before it begins.
-        calls = 2 * len(stage.codes) + tried + copies * (best.passes + (best.passes > 0))
-        trace |= {"zero_gradient": best.zero, "words": words, "calls": calls}
-        return Attacked(batch, logits.argmax(dim=1) != stage.labels, logits, trace)
-
-
-class _Latest(Best):
+class _Latest(Climb):
     """Keeps the point that was reached last."""
 
-    def keep(self, t: int, sample: Tensor, x: Inputs, seen: Seen) -> None:
-        for m, v in self.inputs.items():
-            v[sample] = x[m].detach()
+    def keep(self, t: int, sample: Tensor, x: Mapping[str, Value], seen: Seen) -> None:
+        for m, value in self.inputs.items():
+            put(value, sample, x[m])
         self.loss[sample] = seen.loss.detach()
         self.steps[sample[seen.decided]] = t
-
-
-def chosen(first: Tensor, a: list[str], b: list[str]) -> list[str]:
-    """Texts of `a` where `first` [N], of `b` elsewhere."""
-    picked: list[str] = where(first, a, b)
-    return picked

@@ -7,7 +7,6 @@ point rather than the worst within a radius, is left out here; words, which Auto
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,15 +14,15 @@ from torch import Tensor
 
 from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
-from muroan.budget import Budget, Budgets
+from muroan.budget import Budgets, movable, worded
 from muroan.interventions.attacks.apgd import APGD
 from muroan.interventions.attacks.apgd_targeted import APGDTargeted
-from muroan.interventions.attacks.gradient_attack import attackable
 from muroan.interventions.attacks.losses import loss_of
 from muroan.interventions.attacks.square import Square
 from muroan.interventions.attacks.word_substitution import WordSubstitution
+from muroan.interventions.attacks.worst import Seen, Worst
 from muroan.meter import Metered
-from muroan.modality import Text
+from muroan.modality import copy, put, take
 from muroan.model import Capability
 from muroan.registry import register
 
@@ -77,35 +76,31 @@ class Ensemble(Attack):
 
     def run(self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0) -> Attacked:
         model.require(*self.needs)
-        moving = attackable(model, batch, budgets)
-        words = {
-            m: b
-            for m, b in budgets.items()
-            if m in model.modalities and isinstance(batch.modalities[m], Text) and b.words
-        }
-        kept = _Kept.of(model, batch, [*moving, *words])
-        members, useful = self.members(), _useful(model, moving, words)
-        texts = {m: list(batch.inputs[m]) for m in words}
-        for name in useful:
-            left = kept.left
+        moving, words = movable(model.modalities, budgets), worded(model.modalities, budgets)
+        logits = model.of(batch)
+        labels, passes = logits.argmax(dim=1), torch.zeros(len(batch), len(MEMBERS), dtype=torch.double)
+        worst = Worst.at(batch, [*moving, *words], loss_of(logits, labels), logits)
+        members, beside = self.members(), {m: copy(batch.inputs[m]) for m in words}
+        for name in _useful(model, moving, words):
+            left, k = worst.left, MEMBERS.index(name)
             if not len(left):
                 break
             some = batch.take(left)
             if name == BESIDE:
-                some = some.with_inputs(**{m: [t[i] for i in left.tolist()] for m, t in texts.items()})
+                some = some.with_inputs(**{m: take(v, left) for m, v in beside.items()})
             before = model.meter.passes
             done = members[name].run(model, some, words if name == "word_substitution" else moving, seed=seed)
-            spent = _spent(done, model.meter.passes - before)
-            kept.note(MEMBERS.index(name), left, done, spent)
+            passes[left, k] += _spent(done, model.meter.passes - before)
+            # Against the decisions on the samples themselves, not on what the member began with.
+            turned = done.logits.argmax(dim=1) != labels[left]
+            worst.keep(k, left, done.batch.inputs, Seen(loss_of(done.logits, labels[left]), turned, done.logits))
             if name == "word_substitution":
-                for m, t in texts.items():
-                    for k, i in enumerate(left.tolist()):
-                        t[i] = done.batch.inputs[m][k]
-        trace = {"member": kept.member, "passes": kept.passes}
-        return Attacked(batch.with_inputs(**kept.inputs), kept.member >= 0, kept.logits, trace)
+                for m, value in beside.items():
+                    put(value, left, done.batch.inputs[m])
+        return worst.attacked({"member": worst.steps, "passes": passes})
 
 
-def _useful(model: Metered, moving: Mapping[str, Budget], words: Mapping[str, Budget]) -> list[str]:
+def _useful(model: Metered, moving: Budgets, words: Budgets) -> list[str]:
     """The members that have something to do here."""
     climbs = bool(moving) and Capability.GRADIENTS in model.model.capabilities
     does = {
@@ -123,49 +118,3 @@ def _spent(done: Attacked, total: int) -> Tensor:
         if name in done.trace:
             return done.trace[name].double()
     return torch.full((len(done.batch),), total / max(1, len(done.batch)), dtype=torch.double)
-
-
-@dataclass
-class _Kept:
-    """The worst of every sample so far: inputs, logits [N, K], loss [N], member [N], passes [N, members]."""
-
-    inputs: dict[str, Tensor | list[str]]
-    labels: Tensor
-    logits: Tensor
-    loss: Tensor
-    member: Tensor
-    passes: Tensor
-
-    @staticmethod
-    def of(model: Metered, batch: Batch, changing: Sequence[str]) -> _Kept:
-        logits = model.of(batch)
-        labels, n = logits.argmax(dim=1), len(batch)
-        member, passes = torch.full((n,), -1), torch.zeros(n, len(MEMBERS), dtype=torch.double)
-        own = {m: v.clone() if isinstance(v := batch.inputs[m], Tensor) else list(v) for m in changing}
-        return _Kept(own, labels, logits.clone(), loss_of(logits, labels), member, passes)
-
-    @property
-    def left(self) -> Tensor:
-        return (self.member < 0).nonzero().flatten()
-
-    def note(self, member: int, left: Tensor, done: Attacked, spent: Tensor) -> None:
-        """What a member did to the samples at `left` [R]: kept where it turned one, or raised its loss."""
-        # Against the decisions on the samples themselves, not on what the member began with.
-        turned = done.logits.argmax(dim=1) != self.labels[left]
-        loss = loss_of(done.logits, self.labels[left])
-        higher = (turned | (loss > self.loss[left])).nonzero().flatten()
-        at = left[higher]
-        self.loss[at], self.logits[at] = loss[higher], done.logits[higher]
-        self.passes[left, member] += spent
-        self.member[left[turned]] = member
-        for m in self.inputs:
-            self._put(m, done.batch.inputs[m], at, higher)
-
-    def _put(self, m: str, new: Tensor | list[str], at: Tensor, higher: Tensor) -> None:
-        own = self.inputs[m]
-        if isinstance(own, Tensor):
-            assert isinstance(new, Tensor)
-            own[at] = new[higher]
-        else:
-            for i, k in zip(at.tolist(), higher.tolist(), strict=True):
-                own[i] = new[k]

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
-from muroan.budget import Budget, Budgets
+from muroan.budget import Budget, Budgets, movable
 from muroan.errors import AskedWrongly
-from muroan.interventions.attacks.ascent import Best, Inputs, Objective, Room, Seen, Walk, ascend
+from muroan.interventions.attacks.ascent import Climb, Inputs, Room, Walk, ascend
 from muroan.interventions.attacks.losses import loss_of
-from muroan.meter import Codes, Metered
+from muroan.interventions.attacks.results import in_parts
+from muroan.interventions.attacks.stage import Stage
+from muroan.interventions.attacks.worst import Seen
+from muroan.meter import Metered
 from muroan.model import Capability
 
 Goal = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -71,102 +74,41 @@ class GradientAttack(Attack):
     ) -> Attacked:
         """Attack every sample; begin: the same samples where an attack on less left them, for the first start."""
         model.require(*self.needs)
-        moving = attackable(model, batch, budgets)
-        n = len(batch)
-        if not moving or n == 0:
-            return untouched(model, batch)
-        size = max(1, ROWS // (self.restarts if self.stacked else 1))
-        parts = [
-            self._some(
-                model,
-                batch.take(range(k, min(k + size, n))) if n > size else batch,
-                moving,
-                seed,
-                None if begin is None else {m: begin.inputs[m][k : k + size] for m in moving},
-            )
-            for k in range(0, n, size)
-        ]
-        return parts[0] if len(parts) == 1 else joined(parts)
+        moving = movable(model.modalities, budgets)
+        size = max(1, ROWS // (self.restarts if self.stacked else 1)) if moving else len(batch)
 
-    def _some(
-        self, model: Metered, batch: Batch, moving: Mapping[str, Budget], seed: int, begin: Inputs | None
-    ) -> Attacked:
-        codes, index = model.codes(batch)
-        clean = model.logits(codes, index, batch.present or None)
-        labels = clean.argmax(dim=1)
-        still = {m: codes[m].take(index[m]) for m in model.modalities if m not in moving}
-        goals = self.goals(clean, labels)
-        best = Best.at(batch, moving, goals[0](clean, labels, torch.arange(len(batch))).detach(), clean)
+        def some(part: Batch, at: range) -> Attacked:
+            return self._some(Stage.of(model, part), moving, seed, None if begin is None else begin.take(at))
+
+        return in_parts(batch, size, some)
+
+    def _some(self, stage: Stage, moving: Mapping[str, Budget], seed: int, begin: Batch | None) -> Attacked:
+        goals = self.goals(stage.clean, stage.labels)
+        first = goals[0](stage.clean, stage.labels, stage.every).detach()
+        best = Climb.at(stage.batch, moving, first, stage.clean)
         every = range(self.restarts)
         for goal, starts in product(goals, [list(every)] if self.stacked else [[k] for k in every]):
             left = best.left
-            if len(left):
-                objective = self._objective(model, batch, still, labels, goal)
-                sample = left.repeat(len(starts))
-                room = Room.around(batch, moving, sample)
-                x = self._starts(batch, room, left, starts, seed, begin)
-                itself = (torch.tensor(starts).repeat_interleave(len(left)) == 0) & (begin is None and goal is goals[0])
-                walk = self.walk(len(sample))
-                ascend(model, objective, walk, room, x, sample, best, steps=self.steps, itself=itself)
-        trace = {"loss_first": best.first, "loss_best": best.loss, "steps": best.steps, "zero_gradient": best.zero}
-        trace |= {"promised": best.promised, "kept": best.kept, "passes": best.passes}
-        return Attacked(batch.with_inputs(**best.inputs), best.steps >= 0, best.outcome, trace)
+            if not moving or not len(left):
+                break
+            here = Room.around(stage.batch, moving, left)
+            x = {m: torch.cat([self._start(here, m, k, seed, begin) for k in starts]) for m in moving}
+            room = here.take(torch.arange(len(left)).repeat(len(starts)))
+            itself = torch.tensor(starts).repeat_interleave(len(left)) == 0
+            itself &= begin is None and goal is goals[0]
 
-    def _objective(
-        self, model: Metered, batch: Batch, still: Mapping[str, Codes], labels: Tensor, goal: Goal
-    ) -> Objective:
-        def objective(x: Inputs, sample: Tensor) -> Seen:
-            fixed = {m: c.take(sample) for m, c in still.items()}
-            logits = model.differentiable({**fixed, **x}, {m: p[sample] for m, p in batch.present.items()})
-            mine = labels[sample]
-            return Seen(goal(logits, mine, sample), logits.detach().argmax(dim=1) != mine, logits.detach())
+            def objective(x: Inputs, sample: Tensor, goal: Goal = goal) -> Seen:
+                logits, mine = stage.differentiable(x, sample), stage.labels[sample]
+                return Seen(goal(logits, mine, sample), logits.detach().argmax(dim=1) != mine, logits.detach())
 
-        return objective
+            walk = self.walk(len(room.sample))
+            ascend(stage.model, objective, walk, room, x, best, steps=self.steps, itself=itself)
+        trace = {"loss_first": best.first, "loss_best": best.loss, "steps": best.steps}
+        trace |= {"zero_gradient": best.zero & bool(moving), "promised": best.promised, "kept": best.kept}
+        return best.attacked(trace | {"passes": best.passes})
 
-    def _starts(
-        self, batch: Batch, room: Room, left: Tensor, starts: list[int], seed: int, begin: Inputs | None
-    ) -> Inputs:
-        """Where the rows begin: the samples themselves or `begin` (start 0), or random points of their balls."""
-        out: Inputs = {}
-        for m, origin in room.origin.items():
-            parts = []
-            for k, start in enumerate(starts):
-                rows = torch.zeros(len(origin), dtype=torch.bool)
-                rows[k * len(left) : (k + 1) * len(left)] = True
-                here = room.take(rows)
-                ids = [batch.ids[i] for i in left.tolist()]
-                if start:
-                    parts.append(here.drawn(m, ids, seed, self.name, m, start))
-                else:
-                    parts.append(here.origin[m] if begin is None else here.clip(m, begin[m][left]))
-            out[m] = torch.cat(parts)
-        return out
-
-
-def attackable(model: Metered, batch: Batch, budgets: Budgets) -> dict[str, Budget]:
-    """The continuous modalities with a radius to move in."""
-    return {
-        m: budgets[m]
-        for m in model.modalities
-        if m in budgets and budgets[m].radius > 0 and batch.modalities[m].continuous
-    }
-
-
-def untouched(model: Metered, batch: Batch) -> Attacked:
-    """The result where there is nothing to move."""
-    n = len(batch)
-    logits = model.of(batch)
-    flat = loss_of(logits, logits.argmax(dim=1))
-    trace = {"loss_first": flat, "loss_best": flat, "steps": torch.full((n,), -1), "zero_gradient": torch.zeros(n) > 0}
-    trace |= {"promised": torch.zeros_like(flat), "kept": torch.zeros_like(flat), "passes": torch.zeros(n).long()}
-    return Attacked(batch, torch.zeros(n, dtype=torch.bool), logits, trace)
-
-
-def joined(parts: list[Attacked]) -> Attacked:
-    """The results of several batches one after another."""
-    return Attacked(
-        Batch.concat([p.batch for p in parts]),
-        torch.cat([p.success for p in parts]),
-        torch.cat([p.logits for p in parts]),
-        {k: torch.cat([p.trace[k] for p in parts]) for k in parts[0].trace},
-    )
+    def _start(self, room: Room, m: str, start: int, seed: int, begin: Batch | None) -> Tensor:
+        """Where rows begin: at their samples or at `begin` (start 0), or at random points of their balls."""
+        if start:
+            return room.drawn(m, seed, self.name, m, start)
+        return room.origin[m] if begin is None else room.clip(m, begin.inputs[m][room.sample])

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.ascent import Inputs
-from muroan.interventions.attacks.code_attack import Goal, Stage
+from muroan.interventions.attacks.code_attack import Goal
+from muroan.interventions.attacks.stage import Stage
 from muroan.interventions.attacks.targeted import TargetedCodes, spread, values_of
 from muroan.randomness import Words, sample_keys, uniform
 from muroan.registry import register

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from muroan.interventions.attacks.ascent import Inputs, Room, Walk, direction
 from muroan.interventions.attacks.gradient_attack import GradientAttack
+from muroan.modality import rowwise
 from muroan.registry import register
 
 
@@ -21,8 +22,8 @@ class Momentum(Walk):
     def move(self, t: int, room: Room, x: Inputs, gradients: Inputs, loss: Tensor) -> Inputs:
         out = {}
         for m, g in gradients.items():
-            size = g.abs().flatten(1).mean(dim=1).clamp_min(1e-30).view(-1, *[1] * (g.ndim - 1))
-            self.sum[m] = self.decay * self.sum[m] + g / size if m in self.sum else g / size
+            unit = g / rowwise(g.abs().flatten(1).mean(dim=1).clamp_min(1e-30), g)
+            self.sum[m] = self.decay * self.sum[m] + unit if m in self.sum else unit
             b = room.budgets[m]
             out[m] = room.clip(m, x[m] + self.length * b.radius * direction(self.sum[m], b.p))
         return out

@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from muroan.attack import Attacked
-from muroan.batch import Batch
-from muroan.budget import Budget
+from muroan.budget import Budgets
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.ascent import Inputs
 from muroan.interventions.attacks.candidates import Lexicon, Slip, Source
-from muroan.interventions.attacks.code_attack import CodeAttack, Goal, Stage, chosen
-from muroan.interventions.attacks.guided_text import Score, Spoken, guided
-from muroan.meter import Codes, Metered
+from muroan.interventions.attacks.code_attack import CodeAttack, Goal, Plan
+from muroan.interventions.attacks.guided_text import Spoken, guided
+from muroan.interventions.attacks.stage import Stage
+from muroan.meter import Codes
 from muroan.modality import Modality, Text
 from muroan.model import Capability
 from muroan.randomness import normal, sample_keys
@@ -61,81 +60,50 @@ class SGA(CodeAttack):
         if self.noise < 0 or any(s <= 0 for s in self.scales):
             raise AskedWrongly(f"sga: scales are above 0 and noise not below it, got {self.scales} and {self.noise}")
 
-    def _some(
-        self, model: Metered, batch: Batch, moving: Mapping[str, Budget], words: Mapping[str, int], seed: int
-    ) -> Attacked:
-        clean = Stage.of(model, batch)
-        every = torch.arange(len(batch))
-        sets = {m: self._captions(clean, m) for m in model.modalities if isinstance(batch.modalities[m], Text)}
-        first = {m: self._words(clean, m, sets[m], k) for m, k in words.items()}
-        own = {m: _first(s, sets[m].own) for m, s in first.items()}
-        stage = clean.spoken({m: s.texts for m, s in own.items()}, {m: s.codes for m, s in own.items()})
-        none = torch.zeros(len(batch), dtype=torch.long)
-        count = sum((s.words for s in own.values()), none)
-        tried = none.clone()
-        for m, s in first.items():
-            tried.index_add_(0, sets[m].sample, s.tried)
-        open_ = (~stage.left({}, every)).nonzero().flatten() if self.stop and words else every
+    def plan(self, clean: Stage, moving: Budgets, words: Budgets, seed: int) -> Plan:
+        texts = [m for m, kind in clean.model.modalities.items() if isinstance(kind, Text)]
+        sets = {m: self._captions(clean, m) for m in texts}
+        first = {m: self._words(clean, m, sets[m], b.words) for m, b in words.items()}
         guides = {m: s.guide(first[m].codes.data if m in first else s.codes.data) for m, s in sets.items()}
-        for m in model.modalities:
-            guides.setdefault(m, stage.vectors[m])
-        best = self._ascent(stage, moving, self._goal(stage, guides, moving, seed), open_, seed)
-        if moving and words:
-            stage, count, again = self._again(clean, stage, best.inputs, sets, words, count)
-            tried = tried + again
-        return self._done(stage, batch, best, count, tried, copies=1 + len(self.scales))
+
+        def again(beside: Stage) -> dict[str, Spoken]:
+            """The samples' own captions, from the original words, away from the moved picture."""
+            return {m: self._words(beside, m, sets[m].alone(), b.words) for m, b in words.items()}
+
+        return Plan(
+            climb=lambda stage: self._goal(stage, stage.vectors | guides, seed),
+            said={m: sets[m].own_of(s) for m, s in first.items()},
+            again=again,
+            # A decision that the first words have changed under this picture is not given up for a lower cosine.
+            holds=self.stop,
+            copies=1 + len(self.scales),
+        )
 
     def _captions(self, clean: Stage, m: str) -> _Captions:
         """All captions of the stage's samples; each sample's own comes first and is not encoded again."""
-        texts: list[str] = []
-        sample: list[int] = []
-        own: list[int] = []
-        for i, (name, said) in enumerate(zip(clean.batch.ids, clean.batch.inputs[m], strict=True)):
-            mine = list(dict.fromkeys([said, *self.captions.get(name, ())]))
-            own.append(len(texts))
-            texts += mine
-            sample += [i] * len(mine)
-        rows = torch.tensor(own, dtype=torch.long)
+        named = zip(clean.batch.ids, clean.batch.inputs[m], strict=True)
+        sets = [list(dict.fromkeys([said, *self.captions.get(name, ())])) for name, said in named]
+        size = torch.tensor([len(s) for s in sets], dtype=torch.long)
+        own = size.cumsum(0) - size
         codes = clean.codes[m]
-        if len(texts) > len(own):
-            further = [t for k, t in enumerate(texts) if k not in set(own)]
-            at = torch.zeros(len(texts), dtype=torch.long)
-            at[rows] = torch.arange(len(own))
-            others = torch.ones(len(texts), dtype=torch.bool)
-            others[rows] = False
-            at[others] = len(own) + torch.arange(len(further))
+        if further := [t for s in sets for t in s[1:]]:
+            at = torch.arange(int(size.sum())) + len(own) - torch.arange(len(own)).repeat_interleave(size) - 1
+            at[own] = torch.arange(len(own))
             codes = Codes.concat([codes, clean.model.encode(m, further)]).take(at)
-        return _Captions(texts, torch.tensor(sample, dtype=torch.long), rows, codes)
+        return _Captions([t for s in sets for t in s], torch.arange(len(own)).repeat_interleave(size), own, codes)
 
     def _words(self, stage: Stage, m: str, captions: _Captions, words: int) -> Spoken:
-        """Captions moved away from what the other modalities of the stage say."""
-        modality = stage.batch.modalities[m]
-        assert isinstance(modality, Text)
-        score = _unlike(stage, m, captions.sample)
-        return guided(stage.model, m, modality, captions.texts, captions.codes, words, score, self.sources, self.tries)
+        """Captions moved away from what the other modalities of the stage say: their cosines fall."""
+        others = [v for n, v in stage.vectors.items() if n != m]
+        beside = torch.stack(others).sum(dim=0) if others else torch.zeros_like(stage.vectors[m])
 
-    def _again(
-        self,
-        clean: Stage,
-        stage: Stage,
-        moved: Inputs,
-        sets: Mapping[str, _Captions],
-        words: Mapping[str, int],
-        count: Tensor,
-    ) -> tuple[Stage, Tensor, Tensor]:
-        """The samples' own captions, from the original words, away from the moved picture."""
-        coded = {m: clean.model.encode(m, v) for m, v in moved.items()}
-        there = Stage(clean.model, clean.batch, {**clean.codes, **coded}, clean.labels)
-        every = torch.arange(len(clean.batch))
-        anew = {m: self._words(there, m, sets[m].alone(), k) for m, k in words.items()}
-        # A decision that the first words have changed under this picture is not given up for a lower cosine.
-        stays = stage.left(coded, every) if self.stop else torch.zeros(len(every), dtype=torch.bool)
-        texts = {m: chosen(stays, stage.batch.inputs[m], s.texts) for m, s in anew.items()}
-        total = sum((s.words for s in anew.values()), torch.zeros_like(count))
-        tried = sum((s.tried for s in anew.values()), torch.zeros_like(count))
-        return stage.spoken(texts, {}), torch.where(stays, count, total), tried
+        def unlike(codes: Codes, which: Tensor, text: Tensor) -> Tensor:
+            gain: Tensor = -(codes.take(which).data * beside[captions.sample[text]]).sum(dim=1)
+            return gain
 
-    def _goal(self, stage: Stage, guides: Mapping[str, Tensor], moving: Mapping[str, Budget], seed: int) -> Goal:
+        return guided(stage, m, captions.texts, captions.codes, words, unlike, self.sources, self.tries)
+
+    def _goal(self, stage: Stage, guides: Mapping[str, Tensor], seed: int) -> Goal:
         model, batch, step = stage.model, stage.batch, [0]
 
         def goal(x: Inputs, sample: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -165,13 +133,19 @@ class _Captions:
 
     def guide(self, codes: Tensor) -> Tensor:
         """The sum of the codes [T, D] of each sample's captions, [N, D]: its inner product is the sum of cosines."""
-        out = torch.zeros(len(self.own), codes.shape[1], dtype=codes.dtype)
-        return out.index_add(0, self.sample, codes)
+        total = torch.zeros(len(self.own), codes.shape[1], dtype=codes.dtype)
+        return total.index_add(0, self.sample, codes)
 
     def alone(self) -> _Captions:
         """Each sample's own caption only."""
         texts = [self.texts[k] for k in self.own.tolist()]
         return _Captions(texts, self.sample[self.own], torch.arange(len(texts)), self.codes.take(self.own))
+
+    def own_of(self, spoken: Spoken) -> Spoken:
+        """What became of each sample's own caption; what was tried of all of them counts."""
+        texts = [spoken.texts[k] for k in self.own.tolist()]
+        tried = torch.zeros(len(self.own)).long().index_add(0, self.sample, spoken.tried)
+        return Spoken(texts, spoken.codes.take(self.own), spoken.words[self.own], tried)
 
 
 def scaled(x: Tensor, noise: Tensor, scale: float, modality: Modality) -> Tensor:
@@ -183,21 +157,3 @@ def scaled(x: Tensor, noise: Tensor, scale: float, modality: Modality) -> Tensor
     there = functional.interpolate(noisy, size=size, mode="bicubic", align_corners=False)
     back = functional.interpolate(there, size=list(x.shape[-2:]), mode="bicubic", align_corners=False)
     return back.clamp(modality.low, modality.high)
-
-
-def _first(spoken: Spoken, own: Tensor) -> Spoken:
-    """The samples' own captions among all."""
-    texts = [spoken.texts[k] for k in own.tolist()]
-    return Spoken(texts, spoken.codes.take(own), spoken.words[own], spoken.tried[own])
-
-
-def _unlike(stage: Stage, m: str, sample: Tensor) -> Score:
-    """How little a caption agrees with the other modalities of its sample: minus the cosine."""
-    others = [v for n, v in stage.vectors.items() if n != m]
-    beside = torch.stack(others).sum(dim=0) if others else torch.zeros_like(stage.vectors[m])
-
-    def score(codes: Codes, which: Tensor, text: Tensor) -> Tensor:
-        gain: Tensor = -(codes.take(which).data * beside[sample[text]]).sum(dim=1)
-        return gain
-
-    return score

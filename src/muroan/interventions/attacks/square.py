@@ -19,7 +19,6 @@ Ours, where the paper has nothing to say:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,14 +27,18 @@ from torch import Tensor
 
 from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
-from muroan.budget import Budget, Budgets
+from muroan.budget import Budgets, movable
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.ascent import Room
-from muroan.interventions.attacks.gradient_attack import ROWS, attackable, joined
+from muroan.interventions.attacks.gradient_attack import ROWS
 from muroan.interventions.attacks.losses import margin
+from muroan.interventions.attacks.results import in_parts
+from muroan.interventions.attacks.stage import Stage
+from muroan.interventions.attacks.worst import Seen, Worst
 from muroan.meter import Codes, Metered
+from muroan.modality import where
 from muroan.model import Capability
-from muroan.randomness import Words, key, sample_keys, uniform
+from muroan.randomness import key, uniform
 from muroan.registry import register
 
 HALVED_AT = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -75,118 +78,65 @@ class Square(Attack):
 
     def run(self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0) -> Attacked:
         model.require(*self.needs)
-        moving = attackable(model, batch, budgets)
+        moving = movable(model.modalities, budgets)
         wrong = [m for m, b in moving.items() if b.norm != "inf"]
         if wrong:
             raise AskedWrongly(f"square moves in L∞ balls; {wrong[0]} has a budget in L{moving[wrong[0]].norm}")
-        n = len(batch)
-        parts = [
-            self._some(model, batch.take(range(k, min(k + ROWS, n))) if n > ROWS else batch, moving, seed)
-            for k in range(0, max(n, 1), ROWS)
-        ]
-        return parts[0] if len(parts) == 1 else joined(parts)
+        return in_parts(batch, ROWS, lambda part, at: self._some(Stage.of(model, part), moving, seed))
 
-    def _some(self, model: Metered, batch: Batch, moving: Mapping[str, Budget], seed: int) -> Attacked:
-        codes, index = model.codes(batch)
-        clean = model.logits(codes, index, batch.present or None)
-        first = margin(clean, clean.argmax(dim=1))
-        out = _Found(
-            {m: batch.inputs[m].clone() for m in moving}, clean.clone(), first.clone(), torch.zeros(len(batch))
-        )
-        if moving and len(batch):
-            search = _Search.begin(self, model, batch, moving, {m: c.take(index[m]) for m, c in codes.items()}, seed)
-            search.run(clean.argmax(dim=1), out)
-        success = out.logits.argmax(dim=1) != clean.argmax(dim=1)
-        trace = {"queries": out.queries.long(), "margin_first": first, "margin_best": out.margin}
-        return Attacked(batch.with_inputs(**out.inputs), success, out.logits, trace)
+    def _some(self, stage: Stage, moving: Budgets, seed: int) -> Attacked:
+        worst = Worst.at(stage.batch, moving, margin(stage.clean, stage.labels), stage.clean)
+        if moving and len(stage.batch):
+            _Search(self, stage, moving, seed).run(worst)
+        trace = {"queries": worst.passes, "margin_first": worst.first, "margin_best": worst.loss}
+        return worst.attacked(trace)
 
 
-@dataclass
-class _Found:
-    """The best so far of all N samples: inputs, logits [N, K], margin [N], queries [N]."""
-
-    inputs: dict[str, Tensor]
-    logits: Tensor
-    margin: Tensor
-    queries: Tensor
-
-
-@dataclass
 class _Search:
-    """The R samples that are still open: which, where they are, the bounds of their balls, margins, codes, keys."""
+    """The R samples that are still open: which, where they are, the ends of their balls, margins, codes, keys."""
 
-    settings: Square
-    model: Metered
-    batch: Batch
-    at: Tensor
-    x: dict[str, Tensor]
-    low: dict[str, Tensor]
-    high: dict[str, Tensor]
-    best: Tensor
-    codes: dict[str, Codes]
-    keys: dict[str, Words]
-    present: dict[str, Tensor]
+    def __init__(self, settings: Square, stage: Stage, moving: Budgets, seed: int) -> None:
+        room = Room.around(stage.batch, moving, stage.every)
+        ends = {m: room.ends(m) for m in moving}
+        self.settings, self.stage, self.sample, self.x = settings, stage, room.sample, dict(room.origin)
+        self.low, self.high = ({m: v[k] for m, v in ends.items()} for k in (0, 1))
+        self.best = torch.full((len(room.sample),), -torch.inf, dtype=torch.double)
+        self.codes = {m: stage.codes[m] for m in moving}
+        self.keys = {m: room.keys(seed, settings.name, m) for m in moving}
 
-    @staticmethod
-    def begin(
-        settings: Square, model: Metered, batch: Batch, moving: Mapping[str, Budget], codes: dict[str, Codes], seed: int
-    ) -> _Search:
-        at = torch.arange(len(batch))
-        room = Room.around(batch, moving, at)
-        return _Search(
-            settings,
-            model,
-            batch,
-            at,
-            dict(room.origin),
-            {m: room.clip(m, v - moving[m].radius) for m, v in room.origin.items()},
-            {m: room.clip(m, v + moving[m].radius) for m, v in room.origin.items()},
-            torch.full((len(at),), -torch.inf, dtype=torch.double),
-            codes,
-            {m: sample_keys(batch.ids, seed, settings.name, m) for m in moving},
-            dict(batch.present),
-        )
-
-    def run(self, labels: Tensor, out: _Found) -> None:
+    def run(self, worst: Worst) -> None:
         """All queries, or as many as there are open samples for."""
         names = list(self.x)
         for query in range(self.settings.queries):
             moved = [names[query % len(names)]] if query else names
             new = {m: self._proposed(m, query) if query else self._stripes(m) for m in moved}
-            coded = {m: self.model.encode(m, v) for m, v in new.items()}
-            logits = self.model.logits({**self.codes, **coded}, None, self.present or None)
-            mine = labels[self.at]
-            found, turned = margin(logits, mine), logits.argmax(dim=1) != mine
-            out.queries[self.at] += 1
+            coded = {m: self.stage.model.encode(m, v) for m, v in new.items()}
+            logits = self.stage.logits({**self.codes, **coded}, self.sample)
+            labels = self.stage.labels[self.sample]
+            found, turned = margin(logits, labels), logits.argmax(dim=1) != labels
             # The stripes are taken as they are, even where they are worse than the sample itself: `best` is -∞.
-            better = turned | (found > self.best)
-            self._accept(new, coded, found, better)
-            risen = turned | (found > out.margin[self.at])
-            rows = self.at[risen]
-            out.margin[rows], out.logits[rows] = found[risen], logits[risen]
-            for m in names:
-                out.inputs[m][rows] = self.x[m][risen]
+            self._accept(new, coded, found, turned | (found > self.best))
+            worst.passes[self.sample] += 1
+            worst.keep(query, self.sample, self.x, Seen(found, turned, logits))
             if bool(turned.any()):
-                self._keep((~turned).nonzero().flatten())
-                if not len(self.at):
+                self._take((~turned).nonzero().flatten())
+                if not len(self.sample):
                     return
 
-    def _accept(self, new: Mapping[str, Tensor], coded: Mapping[str, Codes], found: Tensor, better: Tensor) -> None:
+    def _accept(self, new: dict[str, Tensor], coded: dict[str, Codes], found: Tensor, better: Tensor) -> None:
         self.best = torch.where(better, found, self.best)
-        pick = torch.where(better, torch.arange(len(better)) + len(better), torch.arange(len(better)))
+        pick = torch.arange(len(better)) + len(better) * better
         for m, v in new.items():
-            self.x[m] = torch.where(better.view(-1, *[1] * (v.ndim - 1)), v, self.x[m])
+            self.x[m] = where(better, v, self.x[m])
             if len(self.x) > 1:  # the only input that moves is encoded anew at every query
                 self.codes[m] = Codes.concat([self.codes[m], coded[m]]).take(pick)
 
-    def _keep(self, rows: Tensor) -> None:
-        picks = rows.numpy()
-        self.at, self.best = self.at[rows], self.best[rows]
-        for held in (self.x, self.low, self.high, self.present):
-            for m, v in held.items():
-                held[m] = v[rows]
+    def _take(self, rows: Tensor) -> None:
+        """Forget all samples but these."""
+        self.sample, self.best = self.sample[rows], self.best[rows]
+        self.x, self.low, self.high = ({m: v[rows] for m, v in held.items()} for held in (self.x, self.low, self.high))
         self.codes = {m: c.take(rows) for m, c in self.codes.items()}
-        self.keys = {m: k[picks] for m, k in self.keys.items()}
+        self.keys = {m: k[rows.numpy()] for m, k in self.keys.items()}
 
     def _draws(self, m: str, query: int, *shape: int) -> Tensor:
         # One key a query beside one a sample: a key from every sample's name at every query would take longer than
@@ -199,14 +149,13 @@ class _Search:
         return torch.where(self._draws(m, 0, *shape) < 0.5, self.low[m], self.high[m])
 
     def _proposed(self, m: str, query: int) -> Tensor:
-        x, kind = self.x[m], self.batch.modalities[m].kind
+        x, kind = self.x[m], self.stage.batch.modalities[m].kind
         share = share_at(query, self.settings.queries, self.settings.share)
         chosen, up = {"image": self._square, "tabular": self._columns}.get(kind, self._span)(m, query, share)
         new = torch.where(chosen, torch.where(up, self.high[m], self.low[m]), x)
         same = (new == x).flatten(1).all(dim=1)
         if bool(same.any()):
-            turned = torch.where(chosen[same], torch.where(up[same], self.low[m][same], self.high[m][same]), x[same])
-            new[same] = turned
+            new[same] = torch.where(chosen[same], torch.where(up[same], self.low[m][same], self.high[m][same]), x[same])
         return new
 
     def _square(self, m: str, query: int, share: float) -> tuple[Tensor, Tensor]:

@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from muroan.attack import Attacked
 from muroan.batch import Batch
-from muroan.budget import Budget, Budgets
+from muroan.budget import Budgets, movable
 from muroan.errors import AskedWrongly
-from muroan.interventions.attacks.code_attack import CodeAttack, Goal, Stage
-from muroan.interventions.attacks.gradient_attack import attackable
+from muroan.interventions.attacks.code_attack import CodeAttack, Goal, Plan
+from muroan.interventions.attacks.stage import Stage
 from muroan.interventions.attacks.surrogates import Surrogates
 from muroan.meter import Metered
 from muroan.model import Capability, Model
@@ -40,35 +39,25 @@ class TargetedCodes(CodeAttack):
     surrogates: tuple[Model, ...] = field(default=(), compare=False)
 
     def run(self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0) -> Attacked:
-        moving = attackable(model, batch, budgets)
+        moving = movable(model.modalities, budgets)
         if len(moving) > 1:
             raise AskedWrongly(f"{self.name} moves one input towards a target; give a budget to one of {list(moving)}")
         if moving and self.target is None:
             raise AskedWrongly(f"{self.name} needs a target: a value of {next(iter(moving))}, or sample id -> value")
         # Words are none of its business, and counting them would be noise.
-        budgets = {m: b for m, b in budgets.items() if m in moving}
         if not self.surrogates:
-            return super().run(model, batch, budgets, seed=seed)
+            return super().run(model, batch, moving, seed=seed)
         model.require(Capability.SCORES)
-        guide = Metered(
-            self.surrogates[0] if len(self.surrogates) == 1 else Surrogates(self.surrogates), batch.modalities
-        )
-        done = replace(self, surrogates=(), stop=False).run(guide, batch, budgets, seed=seed)
+        guides = self.surrogates
+        guide = Metered(guides[0] if len(guides) == 1 else Surrogates(guides), batch.modalities)
+        done = replace(self, surrogates=(), stop=False).run(guide, batch, moving, seed=seed)
         for what, n in guide.meter.counts.items():
             model.meter.add(f"surrogate {what}", n)
-        labels = model.of(batch).argmax(dim=1)
-        logits = model.of(done.batch)
+        labels, logits = model.of(batch).argmax(dim=1), model.of(done.batch)
         return Attacked(done.batch, logits.argmax(dim=1) != labels, logits, done.trace)
 
-    def _some(
-        self, model: Metered, batch: Batch, moving: Mapping[str, Budget], words: Mapping[str, int], seed: int
-    ) -> Attacked:
-        clean = Stage.of(model, batch)
-        every = torch.arange(len(batch))
-        goal = self._goal(clean, next(iter(moving)), seed) if moving else _none
-        best = self._ascent(clean, moving, goal, every, seed)
-        none = torch.zeros(len(batch), dtype=torch.long)
-        return self._done(clean, batch, best, none, none)
+    def plan(self, clean: Stage, moving: Budgets, words: Budgets, seed: int) -> Plan:
+        return Plan(lambda stage: self._goal(stage, next(iter(moving)), seed) if moving else _none)
 
     @abstractmethod
     def _goal(self, clean: Stage, m: str, seed: int) -> Goal:

@@ -15,6 +15,7 @@ from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
 from muroan.budget import Budgets
 from muroan.errors import AskedWrongly
+from muroan.interventions.attacks.worst import Seen, Worst
 from muroan.interventions.perturbations.signal import shifted
 from muroan.meter import Metered
 
@@ -49,24 +50,18 @@ class TimeShift(Attack):
 
     def run(self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0) -> Attacked:
         logits = model.of(batch)
-        label = logits.argmax(dim=1)
-        done = torch.zeros(len(batch), dtype=torch.bool)
-        inputs = dict(batch.inputs)
-        for m, budget in budgets.items():
-            if m not in model.modalities or batch.modalities[m].kind not in KINDS:
-                continue
-            here = batch.present.get(m, torch.ones(len(batch), dtype=torch.bool))
-            for offset in self.offsets(batch.inputs[m].shape[1], budget.share):
-                at = torch.nonzero(~done & here).flatten()
+        labels, flat = logits.argmax(dim=1), torch.zeros(len(batch))
+        inputs = [m for m in budgets if m in model.modalities and batch.modalities[m].kind in KINDS]
+        worst = Worst.at(batch, inputs, flat, logits)
+        for m in inputs:
+            here = batch.present.get(m, flat == 0)
+            for offset in self.offsets(batch.inputs[m].shape[1], budgets[m].share):
+                at = worst.left[here[worst.left]]
                 if not len(at):
                     break
                 some = batch.take(at)
-                found = model.of(some.with_inputs(**{m: shifted(some.inputs[m], offset)}))
-                turned = found.argmax(dim=1) != label[at]
-                if bool(turned.any()):
-                    new = inputs[m].clone()
-                    new[at[turned]] = shifted(some.inputs[m], offset)[turned]
-                    inputs[m] = new
-                    logits = logits.index_copy(0, at[turned], found[turned])
-                    done = done.index_fill(0, at[turned], True)
-        return Attacked(batch.with_inputs(**inputs) if bool(done.any()) else batch, done, logits)
+                some = some.with_inputs(**{m: shifted(some.inputs[m], offset)})
+                found = model.of(some)
+                # Nothing is kept but what turns a decision.
+                worst.keep(abs(offset), at, some.inputs, Seen(flat[at], found.argmax(dim=1) != labels[at], found))
+        return worst.attacked({})

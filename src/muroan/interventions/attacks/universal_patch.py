@@ -25,8 +25,10 @@ from muroan.batch import Batch
 from muroan.budget import Budgets
 from muroan.errors import AskedWrongly, NotApplicable
 from muroan.interventions.attacks.losses import loss_of
+from muroan.interventions.attacks.results import compared, nothing
+from muroan.interventions.attacks.stage import Stage
 from muroan.meter import Metered
-from muroan.modality import Image, where
+from muroan.modality import Image
 from muroan.model import Capability
 from muroan.randomness import choose, key, uniform
 
@@ -83,20 +85,16 @@ class UniversalPatch(Attack):
     def put(self, batch: Batch) -> Tensor:
         """The batch's pictures with the patch; a picture that is not there has none."""
         x: Tensor = batch.inputs[self.modality]
-        patched = self.at.on(x, self.pixels.to(x.dtype))
-        return where(batch.present[self.modality], patched, x) if self.modality in batch.present else patched
+        patched: Tensor = batch.if_there(self.modality, self.at.on(x, self.pixels.to(x.dtype)))
+        return patched
 
     def run(self, model: Metered, batch: Batch, budgets: Budgets, *, seed: int = 0) -> Attacked:
-        before = model.of(batch)
         budget = budgets.get(self.modality)
-        area = self.at.side**2
         # A picture may be patched whose points that may change are enough.
         height, width = batch.inputs[self.modality].shape[-2:]
-        if budget is None or budget.share * height * width < area:
-            return Attacked(batch, torch.zeros(len(batch), dtype=torch.bool), before)
-        changed = batch.with_inputs(**{self.modality: self.put(batch)})
-        after = model.of(changed)
-        return Attacked(changed, after.argmax(dim=1) != before.argmax(dim=1), after)
+        if budget is None or budget.share * height * width < self.at.side**2:
+            return nothing(model, batch)
+        return compared(model, batch, batch.with_inputs(**{self.modality: self.put(batch)}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,13 +195,11 @@ def decisions_leave(model: Metered, batch: Batch, modality: str) -> Score:
 
     The mean of the log-odds themselves is ruled by the samples that the model is surest of, and turns few.
     """
-    labels = model.of(batch).argmax(dim=1)
-    codes = {m: model.encode(m, batch.inputs[m]) for m in model.modalities if m != modality}
+    stage = Stage.of(model, batch)
 
     def score(x: Tensor, rows: Tensor) -> Tensor:
-        others = {m: c.take(rows) for m, c in codes.items()}
-        logits = model.differentiable({**others, modality: x}, {m: p[rows] for m, p in batch.present.items()})
-        return torch.sigmoid(loss_of(logits, labels[rows]) / SOFTNESS).mean()
+        logits = stage.differentiable({modality: x}, rows)
+        return torch.sigmoid(loss_of(logits, stage.labels[rows]) / SOFTNESS).mean()
 
     return score
 

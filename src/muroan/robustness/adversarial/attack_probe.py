@@ -20,7 +20,7 @@ from muroan.estimate import Estimate
 from muroan.evidence import AUDITED, Evidence
 from muroan.figure import share
 from muroan.finding import Panel
-from muroan.interventions.attacks.joint import nothing
+from muroan.interventions.attacks.results import nothing
 from muroan.modality import Modality
 from muroan.model import Model
 from muroan.probe import Probe, Shown

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from muroan.attack import Attacked
 from muroan.batch import Batch
-from muroan.budget import Budget
+from muroan.budget import Budget, movable, worded
 from muroan.interventions.attacks.controls import random_search
-from muroan.interventions.attacks.joint import Joint, either, kinds, nothing, opened, placed, rows, worst
+from muroan.interventions.attacks.joint import Joint, opened
+from muroan.interventions.attacks.results import either, nothing, placed, rows, worst
 from muroan.interventions.attacks.word_substitution import WordSubstitution
 from muroan.interventions.removals import of_sizes
 from muroan.meter import Metered
@@ -151,7 +152,8 @@ class _Walk:
     def visit(self, cell: Cell) -> None:
         below = [self.found[c] for c in next_below(cell, list(self.found))]
         base = worst(below, self.labels) if below else self.clean
-        texts, rest = kinds(self.batch, self.grid.budgets(cell))
+        allowed = self.grid.budgets(cell)
+        texts, rest = worded(self.model.modalities, allowed), movable(self.model.modalities, allowed)
         trace = self._carried(cell) if not texts and len(rest) == 1 else {}
         done, left = base, (~base.success).nonzero().flatten()
         if len(left):

@@ -6,31 +6,20 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from muroan.attack import Attacked
 from muroan.batch import Batch
-from muroan.budget import Budget
+from muroan.budget import Budget, movable, worded
 from muroan.interventions.attacks.ascent import Room
-from muroan.interventions.attacks.controls import random_words
-from muroan.interventions.attacks.gradient_attack import attackable
+from muroan.interventions.attacks.controls import random_words, signs
 from muroan.interventions.attacks.losses import loss_of
+from muroan.interventions.attacks.stage import Stage
+from muroan.interventions.attacks.worst import Seen, Worst
 from muroan.meter import Codes, Metered
-from muroan.modality import Text
-from muroan.randomness import Words, key, sample_keys, uniform
+from muroan.randomness import Words, key
 
-BITS = 32
-"""Signs that one draw gives."""
 TEXTS = 8
 """Random texts a sample, which the draws take in turn: words allow few changes, and each is encoded once."""
-
-
-def signs(keys: Words, *shape: int) -> Tensor:
-    """Fair coins, bool [N, *shape]: row i depends on keys[i] alone. Some thirty times faster than one draw a coin."""
-    size = int(np.prod(shape))
-    drawn = (uniform(keys, -(-size // BITS)) * 2.0**BITS).astype("<u4")
-    bits = np.unpackbits(drawn.view(np.uint8), axis=1, count=size)
-    return torch.from_numpy(bits.astype(bool)).view(len(keys), *shape)
 
 
 def random_changes(model: Metered, batch: Batch, budgets: Mapping[str, Budget], tries: int, *, seed: int) -> Attacked:
@@ -43,38 +32,29 @@ def random_changes(model: Metered, batch: Batch, budgets: Mapping[str, Budget], 
     if n == 0:
         empty = torch.zeros(0, dtype=torch.bool)
         return Attacked(batch, empty, torch.zeros(0, len(model.classes)), {"loss_best": torch.zeros(0).double()})
-    codes, index = model.codes(batch)
-    logits = model.logits(codes, index, batch.present or None)
-    labels, best = logits.argmax(dim=1), torch.full((n,), -torch.inf, dtype=torch.double)
-    room = Room.around(batch, attackable(model, batch, budgets), torch.arange(n))
-    ends = {m: [room.clip(m, v + s * budgets[m].radius) for s in (-1, 1)] for m, v in room.origin.items()}
-    keys = {m: sample_keys(batch.ids, seed, "random changes", m) for m in [*ends, *budgets]}
-    pools = {m: _pool(model, batch, m, b, keys[m]) for m, b in budgets.items() if m in model.modalities and b.words}
-    left = torch.arange(n)
+    stage = Stage.of(model, batch)
+    worst = Worst.at(batch, (), torch.full((n,), -torch.inf, dtype=torch.double), stage.clean)
+    room = Room.around(batch, movable(model.modalities, budgets), stage.every)
+    ends = {m: room.ends(m) for m in room.origin}
+    keys = {m: room.keys(seed, "random changes", m) for m in [*ends, *budgets]}
+    pools = {m: _pool(model, batch, m, b, keys[m]) for m, b in worded(model.modalities, budgets).items()}
     for t in range(tries):
-        rows = {m: index[m][left] for m in codes}
-        changed = dict(codes)
-        for m, (low, high) in ends.items():
-            coin = signs(keys[m][left.numpy()] ^ np.uint64(key("try", t)), *low.shape[1:])
-            changed[m], rows[m] = model.encode(m, torch.where(coin, high[left], low[left])), torch.arange(len(left))
-        for m, pool in pools.items():
-            changed[m], rows[m] = pool, left * TEXTS + t % TEXTS
-        found = model.logits(changed, rows, {m: p[left] for m, p in batch.present.items()} or None)
-        turned = found.argmax(dim=1) != labels[left]
-        loss = loss_of(found, labels[left])
-        better = turned | (loss > best[left])
-        logits[left[better]], best[left[better]] = found[better], loss[better]
-        left = left[~turned]
+        left = worst.left
         if not len(left):
             break
-    return Attacked(batch, logits.argmax(dim=1) != labels, logits, {"loss_best": best})
+        changed = {}
+        for m, (low, high) in ends.items():
+            coin = signs(keys[m][left.numpy()] ^ np.uint64(key("try", t)), *low.shape[1:])
+            changed[m] = model.encode(m, torch.where(coin, high[left], low[left]))
+        changed |= {m: pool.take(left * TEXTS + t % TEXTS) for m, pool in pools.items()}
+        logits = stage.logits(changed, left)
+        turned = logits.argmax(dim=1) != stage.labels[left]
+        worst.keep(t, left, {}, Seen(loss_of(logits, stage.labels[left]), turned, logits))
+    return worst.attacked({"loss_best": worst.loss})
 
 
 def _pool(model: Metered, batch: Batch, m: str, budget: Budget, keys: Words) -> Codes:
     """Codes of `TEXTS` random texts a sample, those of one sample after another."""
-    modality = batch.modalities[m]
-    assert isinstance(modality, Text)
-    drawn = [
-        random_words(batch.inputs[m], modality, budget.words, keys ^ np.uint64(key("text", t))) for t in range(TEXTS)
-    ]
+    tries = [keys ^ np.uint64(key("text", t)) for t in range(TEXTS)]
+    drawn = [random_words(batch.inputs[m], batch.modalities[m], budget.words, k) for k in tries]
     return model.encode(m, [texts[i] for i in range(len(batch)) for texts in drawn])

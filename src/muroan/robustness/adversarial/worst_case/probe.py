@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from muroan.attack import Attacked
+from muroan.budget import movable
 from muroan.clean import Clean
 from muroan.errors import AskedWrongly
 from muroan.estimate.asr import ASR
@@ -16,7 +17,6 @@ from muroan.evidence import Evidence
 from muroan.figure import Figure, conditions, silent
 from muroan.finding import Bar, BarChart, Conclusion
 from muroan.interventions.attacks.ensemble import GRADIENT, MEMBERS, Ensemble
-from muroan.interventions.attacks.gradient_attack import attackable
 from muroan.model import Capability
 from muroan.probe import Observation
 from muroan.registry import register
@@ -123,7 +123,7 @@ class WorstCase(AttackProbe):
         frames = [_rows(right, NULL, right.untouched())]
         if len(right):
             done = self.attack().run(clean.model, right.batch, budgets, seed=clean.seed)
-            moves = bool(attackable(clean.model, right.batch, budgets))
+            moves = bool(movable(clean.model.modalities, budgets))
             tries = self.attack().most(len(clean.model.classes)) if moves else 1
             guess = random_changes(clean.model, right.batch, budgets, tries, seed=clean.seed)
             frames += [_rows(right, ENSEMBLE, done), _rows(right, RANDOM, guess)]
