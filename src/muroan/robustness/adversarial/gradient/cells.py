@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from muroan.estimate import Estimate, proportion
-from muroan.evidence import AUDITED, Evidence, clusters
+from muroan.budget import Budgets
+from muroan.estimate import Estimate
+from muroan.evidence import Evidence
+from muroan.figure import conditions
+from muroan.robustness.adversarial.attack_probe import NULL, SUCCESS
 from muroan.robustness.adversarial.gradient.grid import Cell, contains, next_below
+from muroan.rows import Floats, Rows
 
-JOINT, NULL, UNBOUNDED = "joint", "null", "unbounded"
+JOINT, UNBOUNDED = "joint", "unbounded"
 RANDOM = "random "
 """What the names of random controls begin with."""
 SHARE = "share."
@@ -35,48 +40,65 @@ def named(names: Sequence[str], cell: Cell) -> str:
 
 @dataclass(frozen=True)
 class Cells:
-    """Rows of the attacked samples by condition, sorted by sample, and the cells (small before large) among them."""
+    """Rows of the attacked samples [N] by condition, and the cells (small before large) among the conditions.
+
+    names: the inputs that a cell has shares of; budgets: what these are shares of, for those who want words.
+    """
 
     names: tuple[str, ...]
-    by: Mapping[str, pl.DataFrame]
-    level: float
+    rows: Mapping[str, Rows]
+    budgets: Budgets = field(default_factory=dict)
 
     @staticmethod
-    def of(evidence: Evidence) -> Cells:
-        rows = evidence.of(AUDITED).filter(pl.col("attacked")).sort("sample")
-        by = {c: rows.filter(pl.col("condition") == c) for c in evidence.conditions()}
-        return Cells(tuple(m for m in evidence.about.modalities if SHARE + m in rows.columns), by, evidence.about.level)
+    def of(evidence: Evidence, budgets: Budgets | None = None) -> Cells:
+        rows = conditions(evidence, pl.col("attacked"))
+        names = tuple(m for m in evidence.about.modalities if SHARE + m in rows[NULL].frame.columns)
+        return Cells(names, rows, budgets or {})
+
+    @property
+    def attacked(self) -> Rows:
+        """The attacked samples, in the order of every condition's rows."""
+        return self.rows[NULL]
 
     @cached_property
     def conditions(self) -> dict[Cell, str]:
         """Cell -> its condition."""
-        found: dict[Cell, str] = {}
-        for c, rows in self.by.items():
-            if c not in (NULL, UNBOUNDED) and not c.startswith(RANDOM):
-                found[tuple(float(rows[SHARE + m][0]) for m in self.names)] = c
-        return dict(sorted(found.items(), key=lambda item: (sum(item[0]), item[0])))
-
-    @cached_property
-    def clusters(self) -> list[str] | None:
-        """Of the attacked samples, in the order of every condition's rows."""
-        return clusters(self.by[NULL])
+        cells = {
+            tuple(float(rows.frame[SHARE + m][0]) for m in self.names): c
+            for c, rows in self.rows.items()
+            if c not in (NULL, UNBOUNDED) and not c.startswith(RANDOM)
+        }
+        return dict(sorted(cells.items(), key=lambda item: (sum(item[0]), item[0])))
 
     @cached_property
     def rates(self) -> dict[Cell, Estimate]:
         """Success in every cell."""
-        return {c: self.estimate(self.success(c)) for c in self.conditions}
+        return {cell: SUCCESS(self.at(cell)) for cell in self.conditions}
 
-    def estimate(self, hits: np.ndarray) -> Estimate:
-        """The share of the attacked samples [N] for which something holds."""
-        return proportion(hits, self.clusters, level=self.level)
+    def at(self, cell: Cell) -> Rows:
+        """The rows of a cell."""
+        return self.rows[self.conditions[cell]]
 
-    def success(self, cell: Cell) -> np.ndarray:
+    def chance(self, cell: Cell) -> Rows:
+        """The rows of random changes of everything that the cell's inputs may change."""
+        return self.rows[RANDOM + named(self.names, tuple(float(s > 0) for s in cell))]
+
+    def success(self, cell: Cell) -> NDArray[np.bool_]:
         """Who gives way in a cell, bool [N]."""
-        return self.by[self.conditions[cell]]["success"].to_numpy()
+        return self.at(cell).column("success")
 
-    def random(self, cell: Cell) -> np.ndarray:
-        """Who gives way to random changes of everything that the cell's inputs may change, bool [N]."""
-        return self.by[RANDOM + named(self.names, tuple(float(s > 0) for s in cell))]["success"].to_numpy()
+    def worded(self, m: str, share: float) -> str:
+        """A share of an input's budget in its own unit: "4/255", "0.05", "1 word"; of none: "unchanged"."""
+        budget, kind = self.budgets[m].scaled(share), self.attacked.about.modalities[m]
+        if budget.empty:
+            return "unchanged"
+        if budget.words:
+            return f"{budget.words} word{'s' if budget.words != 1 else ''}"
+        return f"{budget.radius * 255:.3g}/255" if kind == "image" else f"{budget.radius:.3g}"
+
+    def spelled(self, cell: Cell) -> str:
+        """A cell in words: "image 4/255 + question 1 word"."""
+        return " + ".join(f"{m} {self.worded(m, s)}" for m, s in zip(self.names, cell, strict=True) if s)
 
     @property
     def full(self) -> Cell:
@@ -93,14 +115,12 @@ class Cells:
 
     def diagonal(self) -> dict[float, Cell]:
         """Share -> the cell that allows every input that share of its budget, words rounded down."""
-        out = {}
-        for share in sorted({max(c) for c in self.conditions}):
-            out[share] = max((c for c in self.conditions if max(c) <= share), key=sum)
-        return out
+        shares = sorted({max(c) for c in self.conditions})
+        return {share: max((c for c in self.conditions if max(c) <= share), key=sum) for share in shares}
 
-    def smallest(self, cells: Mapping[float, Cell]) -> np.ndarray:
+    def smallest(self, cells: Mapping[float, Cell]) -> Floats:
         """Per attacked sample the smallest share at which it gives way, [N]; infinite where it never does."""
-        least = np.full(len(self.by[NULL]), np.inf)
+        least = np.full(len(self.attacked), np.inf)
         for share, cell in cells.items():
             least[self.success(cell)] = np.minimum(least[self.success(cell)], share)
         return least
@@ -121,7 +141,7 @@ class Cells:
             value=min(value, 1.0),
             low=min(low, 1.0),
             high=high,
-            level=self.level,
+            level=self.attacked.level,
             n=any_rate.n,
             method=f"where {any_rate.method} of success holds a half, of {len(rates)} budgets",
             clusters=any_rate.clusters,

@@ -5,126 +5,89 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import product
-from typing import TYPE_CHECKING
 
 from muroan.estimate import Estimate
-from muroan.evidence import About
-from muroan.finding import Bar, BarChart, Chart, Finding, Line, LineChart, MatrixChart
-from muroan.modality import Text
-from muroan.robustness.adversarial.gradient.cells import HALF, JOINT, Cells, named
+from muroan.finding import Bar, BarChart, Chart, Line, LineChart, MatrixChart
+from muroan.robustness.adversarial.attack_probe import SUCCESS, TURNED
+from muroan.robustness.adversarial.gradient.cells import HALF, JOINT, Cells
 from muroan.robustness.adversarial.gradient.grid import ALL_CELLS, Cell
-
-if TYPE_CHECKING:
-    from muroan.robustness.adversarial.gradient.probe import Gradient
+from muroan.say import Say
 
 
-def budget_of(probe: Gradient, about: About, m: str, share: float) -> str:
-    """A share of an input's budget in its own unit: "4/255", "0.05", "1 word"; of none: "unchanged"."""
-    kind = about.modalities[m]
-    if not share:
-        return "unchanged"
-    full = probe.full_budget(m, kind)
-    if kind == Text.kind:
-        words = round(full.words * share)
-        return f"{words} word{'s' if words != 1 else ''}"
-    radius = full.radius * share
-    return f"{radius * 255:.3g}/255" if kind == "image" else f"{radius:.3g}"
-
-
-def spelled(probe: Gradient, about: About, cells: Cells, cell: Cell) -> str:
-    """A cell in words: "image 4/255 + question 1 word"."""
-    used = [(m, s) for m, s in zip(cells.names, cell, strict=True) if s]
-    return " + ".join(f"{m} {budget_of(probe, about, m, s)}" for m, s in used)
-
-
-def cheapest(probe: Gradient, about: About, cells: Cells) -> tuple[list[Finding], list[str]]:
-    """The cheapest combinations at which half of the right answers give way, and the medians; notes."""
-    found, notes = [], []
-    for cell in cells.frontier():
+def cheapest(say: Say, cells: Cells) -> list[str]:
+    """Says the cheapest combinations at which half of the right answers give way, and the medians; returns notes."""
+    frontier = cells.frontier()
+    for cell in frontier:
         rate = cells.rates[cell]
-        less = "; ".join(f"{spelled(probe, about, cells, c)}: {cells.rates[c].value:.0%}" for c in cells.below(cell))
+        less = "; ".join(f"{cells.spelled(c)}: {cells.rates[c].value:.0%}" for c in cells.below(cell))
         doubt = "" if rate.low >= HALF else " The interval holds a half, so it may take a step more."
-        found.append(
-            Finding(
-                probe=probe.name,
-                metric="success",
-                title=f"Cheapest to break: {spelled(probe, about, cells, cell)}",
-                estimate=rate,
-                condition=named(cells.names, cell),
-                judged=False,
-                controls={"random change of the full budgets of the same inputs": cells.estimate(cells.random(cell))},
-                note=f"A step less: {less or 'nothing was tried'}.{doubt}",
-            )
+        say.detail(
+            "success",
+            f"Cheapest to break: {cells.spelled(cell)}",
+            rate,
+            condition=cells.conditions[cell],
+            controls={"random change of the full budgets of the same inputs": SUCCESS(cells.chance(cell))},
+            note=f"A step less: {less or 'nothing was tried'}.{doubt}",
         )
-    if not found:
-        best = max(cells.rates.values(), key=lambda e: e.value)
-        notes.append(f"In no combination do half of the right answers give way; the most is {best.value:.0%}.")
-    lines: list[tuple[str | None, Mapping[float, Cell]]] = [(m, cells.axis(m)) for m in cells.names]
-    if len(cells.names) > 1:
-        lines.append((None, cells.diagonal()))
-    for m, along in lines:
-        estimate = cells.half(along)
+    for m, along in _ways(cells).items():
         never = float((cells.smallest(along) == math.inf).mean())
-        what = f"{m} alone" if m else "all inputs, each as much of its budget as the others"
+        what = "all inputs, each as much of its budget as the others" if m == JOINT else f"{m} alone"
         beyond = " Half is not reached: 1 stands for more than all of it." if never > 1 - HALF else ""
-        found.append(
-            Finding(
-                probe=probe.name,
-                metric="half_budget",
-                title=f"Share of the budget at which half of the right answers give way: {what}",
-                estimate=estimate,
-                modality=m,
-                judged=False,
-                note=f"Tried: {', '.join(f'{s:.3g}' for s in along)}; {never:.0%} do not give way to any.{beyond}",
-            )
+        say.detail(
+            "half_budget",
+            f"Share of the budget at which half of the right answers give way: {what}",
+            cells.half(along),
+            modality=None if m == JOINT else m,
+            note=f"Tried: {', '.join(f'{s:.3g}' for s in along)}; {never:.0%} do not give way to any.{beyond}",
         )
-    return found, notes
+    most = max(rate.value for rate in cells.rates.values())
+    return [] if frontier else [f"In no combination do half of the right answers give way; the most is {most:.0%}."]
 
 
-def charts(probe: Gradient, about: About, cells: Cells, rates: Mapping[str, Estimate]) -> list[Chart]:
-    """Full budgets beside their random controls, the grid, and success over the share of the budgets.
+def _ways(cells: Cells) -> dict[str, dict[float, Cell]]:
+    """Share -> cell, along the budget of each input alone and of all of them together."""
+    return {m: cells.axis(m) for m in cells.names} | ({JOINT: cells.diagonal()} if len(cells.names) > 1 else {})
 
-    rates: of every condition.
-    """
-    whole = [cells.conditions[c] for c in cells.conditions if set(c) <= {0.0, 1.0}]
-    bars = [Bar(label=c, estimate=rates[c], of="attack") for c in whole]
-    bars += [Bar(label=c, estimate=rates[f"random {c}"], of="random, equal size", control=True) for c in whole]
-    title, y_label = "Which input is cheapest to break?", "share of right answers turned"
-    out: list[Chart] = [BarChart(title=title, y_label=y_label, bars=bars, y_range=(0, 1))]
-    along = {m: cells.axis(m) for m in cells.names} | ({JOINT: cells.diagonal()} if len(cells.names) > 1 else {})
-    lines = [_line(name, {s: cells.rates[c] for s, c in some.items()}) for name, some in along.items()]
-    title = "Success over the share of the full budgets"
-    if 1 < len(cells.names) <= ALL_CELLS:
-        out.append(_grid(probe, about, cells))
-    out.append(LineChart(title=title, x_label="share of the full budget", y_label=y_label, lines=lines, y_range=(0, 1)))
-    return out
+
+def charts(cells: Cells) -> list[Chart]:
+    """Full budgets beside their random controls, the grid, and success over the share of the budgets."""
+    whole = [c for c in cells.conditions if set(c) <= {0.0, 1.0}]
+    bars = [Bar(label=cells.conditions[c], estimate=cells.rates[c], of="attack") for c in whole]
+    bars += [
+        Bar(label=cells.conditions[c], estimate=SUCCESS(cells.chance(c)), of="random, equal size", control=True)
+        for c in whole
+    ]
+    lines = [_line(name, {s: cells.rates[c] for s, c in along.items()}) for name, along in _ways(cells).items()]
+    grid = [_grid(cells)] if 1 < len(cells.names) <= ALL_CELLS else []
+    return [
+        BarChart(title="Which input is cheapest to break?", y_label=TURNED, bars=bars, y_range=(0, 1)),
+        *grid,
+        LineChart(
+            title="Success over the share of the full budgets",
+            x_label="share of the full budget",
+            y_label=TURNED,
+            lines=lines,
+            y_range=(0, 1),
+        ),
+    ]
 
 
 def _line(name: str, rates: Mapping[float, Estimate]) -> Line:
-    known = sorted(rates.items())
-    some = [e for _, e in known]
-    return Line(
-        label=name,
-        x=[0.0, *(s for s, _ in known)],
-        y=[0.0, *(e.value for e in some)],
-        low=[0.0, *(e.low for e in some)],
-        high=[0.0, *(e.high for e in some)],
-        n=[some[0].n, *(e.n for e in some)],
-    )
+    """Success by the share of a budget, from none at none."""
+    nothing = next(iter(rates.values())).model_copy(update={"value": 0.0, "low": 0.0, "high": 0.0})
+    known = {0.0: nothing} | dict(sorted(rates.items()))
+    return Line.of(name, list(known), list(known.values()))
 
 
-def _grid(probe: Gradient, about: About, cells: Cells) -> MatrixChart:
+def _grid(cells: Cells) -> MatrixChart:
     """Success in every cell: the first input down, the others across."""
     first, *others = cells.names
-    across = list(product(*(cells.levels(m) for m in others)))
-    down = cells.levels(first)
-    n = next(iter(cells.rates.values())).n
+    down, across = cells.levels(first), list(product(*(cells.levels(m) for m in others)))
     return MatrixChart(
-        title=f"Share of {n} right answers turned, by budget: {first} down, {' and '.join(others)} across",
-        rows=[f"{first} {budget_of(probe, about, first, s)}" for s in down],
-        columns=[
-            ", ".join(f"{m} {budget_of(probe, about, m, s)}" for m, s in zip(others, c, strict=True)) for c in across
-        ],
+        title=f"Share of {len(cells.attacked)} right answers turned, by budget: {first} down, {' and '.join(others)} "
+        "across",
+        rows=[f"{first} {cells.worded(first, s)}" for s in down],
+        columns=[", ".join(f"{m} {cells.worded(m, s)}" for m, s in zip(others, c, strict=True)) for c in across],
         values=[[cells.rates[s, *c].value if any((s, *c)) else 0.0 for c in across] for s in down],
         value_range=(0, 1),
     )

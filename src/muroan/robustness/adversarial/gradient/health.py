@@ -2,82 +2,94 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import polars as pl
 
-from muroan.estimate import Estimate, paired_difference, proportion
-from muroan.evidence import clusters
-from muroan.finding import Finding
+from muroan.figure import Figure
+from muroan.robustness.adversarial.attack_probe import SUCCESS
 from muroan.robustness.adversarial.gradient.cells import UNBOUNDED, Cells
-
-if TYPE_CHECKING:
-    from muroan.robustness.adversarial.gradient.probe import Gradient
+from muroan.say import Say
 
 PROMISE = 1e-3
 """A rise of the loss, in log-odds, that stands clear of the rounding of single precision."""
 KEPT = 0.1
 """The part of what a gradient promises that a first step should bring: bends cost some, a shattered gradient all."""
+HEALTH = (
+    Figure(
+        "unbounded_success",
+        better="higher",
+        limit=0.8,
+        says="Of the samples that a crude change without bound fools (blank, black, white, noise), the share that "
+        "the attack without bound fools too. 1: it works; below, gradients are masked, success a lower bound.",
+    ),
+    Figure(
+        "zero_gradients",
+        limit=0.1,
+        says="Share of attacked samples whose inputs have no gradient at all. 0: gradients reach the inputs.",
+    ),
+    Figure(
+        "gradient_kept",
+        better="higher",
+        limit=0.5,
+        says="Share of samples whose first step along the gradient raises the loss by at least a tenth of what "
+        "the gradient says. 1: gradients can be followed; near 0: they are shattered, success a lower bound.",
+    ),
+    Figure(
+        "loss_rise",
+        better="higher",
+        says="Share of samples on which the attack found a higher loss than it began with. 1: it climbs.",
+    ),
+    Figure(
+        "search_advantage",
+        limit=0.05,
+        says="Success of random search with as many passes minus that of the gradient. At most 0: the gradient is "
+        "worth following; above 0: it is masked.",
+    ),
+)
+LIMITS = {f.metric: f.limit for f in HEALTH if f.limit is not None}
 
 
-def health(probe: Gradient, cells: Cells) -> tuple[list[Finding], list[str]]:
-    """Findings, and what failed in words; of every continuous input alone."""
-    found: list[Finding] = []
-    sick: list[str] = []
-    wide = cells.by[UNBOUNDED].filter(pl.col("crude")) if UNBOUNDED in cells.by else None
-    if wide is not None and len(wide):
-        estimate = proportion(wide["success"], clusters(wide), level=cells.level)
-        if estimate.value < _limit(probe, "unbounded_success"):
-            sick.append(f"without bound it fools {estimate.value:.0%} of what crude changes fool")
-        title = "Fooled without bound, of those that crude changes fool"
-        found.append(_finding(probe, "unbounded_success", title, estimate))
-    climbed = [m for m in cells.names if _traced(cells.by[cells.conditions[cells.alone(m)]])]
+def health(say: Say, cells: Cells) -> list[str]:
+    """Says how well the attack is, without bound and on every continuous input alone; returns what failed, in words."""
+    sick = []
+    wide = cells.rows.get(UNBOUNDED)
+    if wide is not None and len(fooled := wide.where(pl.col("crude"))):
+        works = SUCCESS(fooled)
+        say("unbounded_success", "Fooled without bound, of those that crude changes fool", works)
+        if works.value < LIMITS["unbounded_success"]:
+            sick.append(f"without bound it fools {works.value:.0%} of what crude changes fool")
+    climbed = [m for m in cells.names if _traced(cells.at(cells.alone(m)).frame)]
     for m in climbed:
         of = m if len(climbed) > 1 else None
-        said, failed = _gradients(probe, cells, m)
-        found += [f.model_copy(update={"modality": of}) for f in said]
-        sick += [f"{m}: {why}" if of else why for why in failed]
-    return found, sick
+        sick += [f"{m}: {why}" if of else why for why in _gradients(say, cells, m, of)]
+    return sick
 
 
 def _traced(rows: pl.DataFrame) -> bool:
     return "loss_best" in rows.columns and rows["loss_best"].null_count() == 0
 
 
-def _gradients(probe: Gradient, cells: Cells, m: str) -> tuple[list[Finding], list[str]]:
+def _gradients(say: Say, cells: Cells, m: str, of: str | None) -> list[str]:
     """Of one input: does it have gradients, do they lead up, and further than chance does?"""
-    sick: list[str] = []
-    rows = cells.by[cells.conditions[cells.alone(m)]]
-    zero = cells.estimate((rows["zero_gradient"] > 0).to_numpy())
-    if zero.value > _limit(probe, "zero_gradients"):
+    sick, rows = [], cells.at(cells.alone(m))
+    zero = rows.share(pl.col("zero_gradient") > 0)
+    say("zero_gradients", f"Samples without any gradient ({m})", zero, modality=of)
+    if zero.value > LIMITS["zero_gradients"]:
         sick.append(f"{zero.value:.0%} of the samples have no gradient")
-    found = [_finding(probe, "zero_gradients", f"Samples without any gradient ({m})", zero)]
-    told = rows.filter(pl.col("promised") > PROMISE)
+    told = rows.where(pl.col("promised") > PROMISE)
     if len(told):
-        kept = proportion(told["kept"] >= KEPT * told["promised"], clusters(told), level=cells.level)
-        if kept.value < _limit(probe, "gradient_kept"):
-            sick.append(f"on {1 - kept.value:.0%} of the samples a step along the gradient does not do what it says")
-        title = f"Steps along the gradient that raise the loss as it says ({m})"
+        kept = told.share(pl.col("kept") >= KEPT * pl.col("promised"))
         note = (
             f"Of the {len(told)} samples whose loss the gradient promises to raise by more than {PROMISE:g}, in the "
             "last ascent that began at the sample itself."
         )
-        found.append(_finding(probe, "gradient_kept", title, kept).model_copy(update={"note": note}))
-    rise = cells.estimate(((rows["loss_best"] > rows["loss_first"]) | rows["success"]).to_numpy())
-    title = f"Samples on which the loss was made to rise ({m})"
-    found.append(_finding(probe, "loss_rise", title, rise).model_copy(update={"judged": False}))
-    ahead = paired_difference(cells.random(cells.alone(m)), rows["success"], cells.clusters, level=cells.level)
+        title = f"Steps along the gradient that raise the loss as it says ({m})"
+        say("gradient_kept", title, kept, note=note, modality=of)
+        if kept.value < LIMITS["gradient_kept"]:
+            sick.append(f"on {1 - kept.value:.0%} of the samples a step along the gradient does not do what it says")
+    rose = rows.share((pl.col("loss_best") > pl.col("loss_first")) | pl.col("success"))
+    say.detail("loss_rise", f"Samples on which the loss was made to rise ({m})", rose, modality=of)
+    ahead = cells.chance(cells.alone(m)).gained_over(rows, "success")
+    say("search_advantage", f"Random search over the gradient ({m})", ahead, modality=of)
     if ahead.low > 0:
         sick.append("random search does better than the gradient")
-    found.append(_finding(probe, "search_advantage", f"Random search over the gradient ({m})", ahead))
-    return found, sick
-
-
-def _limit(probe: Gradient, metric: str) -> float:
-    limit = probe.metric(metric).limit
-    assert limit is not None
-    return limit
-
-
-def _finding(probe: Gradient, metric: str, title: str, estimate: Estimate) -> Finding:
-    return Finding(probe=probe.name, metric=metric, title=title, estimate=estimate)
+    return sick
