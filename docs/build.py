@@ -72,7 +72,7 @@ GROUPS: dict[str, list[str]] = {
         "Explainer",
         "Attribution",
     ],
-    "What methods work with, and are tested on": ["Clean", "Metered", "register", "Organism"],
+    "What methods work with, and are tested on": ["Clean", "Metered", "register", "Organism", "plant"],
     "References": ["open_model", "open_data"],
     "Errors": ["MuroanError"],
 }

@@ -62,7 +62,7 @@ def worlds(names: list[str] | None) -> Iterator[Ask]:
             return open_model(model, splits), splits
 
         yield f"shipped: {model} on {data}", probes, shipped
-    organisms = [cls() for cls in registry.methods("organisms").values()]
+    organisms = list(registry.methods("organisms").values())
     for bed in {o.bed.name: o.bed for o in organisms}.values():
         finders = [p for p in probes if bed.exact or any(o.name in p.finds for o in organisms if o.bed == bed)]
         if finders:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from muroan.modality import Audio, Image, Modality, Series, Tabular, Text
     from muroan.model import BlackBox, Capability, Model, TorchModel
     from muroan.organism import Organism
+    from muroan.organisms import plant
     from muroan.probe import Observation, Probe
     from muroan.references import open_data, open_model
     from muroan.registry import register
@@ -70,6 +71,7 @@ _WHERE = {
     "modality": ("Audio", "Image", "Modality", "Series", "Tabular", "Text"),
     "model": ("BlackBox", "Capability", "Model", "TorchModel"),
     "organism": ("Organism",),
+    "organisms": ("plant",),
     "probe": ("Observation", "Probe"),
     "references": ("open_data", "open_model"),
     "registry": ("register",),
@@ -127,6 +129,7 @@ __all__ = [
     "open_data",
     "open_model",
     "open_table",
+    "plant",
     "register",
 ]
 

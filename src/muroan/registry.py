@@ -38,23 +38,27 @@ KINDS: dict[str, type] = {
 HOMES = ("interventions", "mitigations", *PILLARS, "organisms")
 _found: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 
-C = TypeVar("C", bound=type)
+C = TypeVar("C", bound=type | Organism)
 
 
 def register(method: C) -> C:
-    """Class decorator: makes a method of one of the `KINDS` known under its `name`."""
+    """Makes a method of one of the `KINDS` known under its `name`: a class, which it decorates, or an organism."""
+    kind = _kind(method)
+    name = method.name  # type: ignore[union-attr]
+    known = _found[kind].get(name)
+    if known is not None and (known.__module__, known.__qualname__) != (method.__module__, method.__qualname__):  # type: ignore[union-attr]
+        raise ValueError(f"{name!r} is already registered by {known.__module__}")
+    _found[kind][name] = method
+    return method
+
+
+def _kind(method: type | Organism) -> str:
+    if isinstance(method, Organism):
+        return "organisms"
     for kind, base in KINDS.items():
-        if issubclass(method, base):
-            name = method.name  # type: ignore[attr-defined]
-            known = _found[kind].get(name)
-            if known is not None and (known.__module__, known.__qualname__) != (
-                method.__module__,
-                method.__qualname__,
-            ):
-                raise ValueError(f"{name!r} is already registered by {known.__module__}")
-            _found[kind][name] = method
-            return method
-    raise TypeError(f"{method.__name__} is none of {', '.join(KINDS)}")
+        if issubclass(method, base) and base is not Organism:
+            return kind
+    raise TypeError(f"{method.__name__} is none of {', '.join(KINDS)}; organisms are declared by `muroan.plant`")
 
 
 @cache
@@ -75,7 +79,7 @@ def load() -> None:
 
 
 def methods(kind: str) -> dict[str, Any]:
-    """All methods of a kind ("probes", "attacks", ...: `KINDS`), by name."""
+    """All methods of a kind ("probes", "attacks", ...: `KINDS`), by name: classes, and organisms."""
     load()
     return dict(sorted(_found[kind].items()))
 
@@ -92,10 +96,16 @@ def mitigation(name: str) -> type[Mitigation]:
     return found
 
 
-def _of(kind: str, name: str) -> Any:
+def organism(name: str) -> Organism:
+    """The planted fault of that name; raises `AskedWrongly` with the nearest one."""
+    planted: Organism = _of("organisms", name, "fault")
+    return planted
+
+
+def _of(kind: str, name: str, called: str = "") -> Any:
     known = methods(kind)
     if name not in known:
-        raise unknown(kind[:-1], name, known)
+        raise unknown(called or kind[:-1], name, known)
     return known[name]
 
 

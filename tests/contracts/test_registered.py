@@ -10,7 +10,7 @@ from muroan.models.easy_vqa.model import easy_vqa_model
 
 
 def registered() -> list[checks.Check]:
-    subjects = [cls() for kind in registry.KINDS for cls in registry.methods(kind).values()]
+    subjects = [m() if isinstance(m, type) else m for kind in registry.KINDS for m in registry.methods(kind).values()]
     return [check for subject in subjects for check in checks.of(subject)]
 
 

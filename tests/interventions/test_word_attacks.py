@@ -22,8 +22,9 @@ from muroan.interventions.meaning import OwnCodes, SentenceEncoder
 from muroan.meter import Metered
 from muroan.modality import Image
 from muroan.models.two_encoder import TwoEncoder
+from muroan.organisms.brittle import HANDOVER
 from muroan.organisms.clinic import CLINIC, CUES, DISEASES, SYNONYMS
-from muroan.organisms.robustness.decisive_word import WORD, DecisiveWord
+from muroan.registry import organism
 
 WORDS = {"text": Budget(words=1)}
 
@@ -126,7 +127,7 @@ def test_slopes_of_a_batch_are_those_of_each_text_and_add_up(batch):
 
 
 def test_the_word_that_a_decision_hangs_on_is_left_out():
-    model, splits = DecisiveWord().world(8.0, 0)
+    model, splits = organism("robustness.decisive-word").world(8.0, 0)
     some = splits.audited.load(range(80)).batch
     metered_ = Metered(model, some.modalities)
     done = WordRemoval().run(metered_, some, {"note": Budget(words=1)})
@@ -136,7 +137,7 @@ def test_the_word_that_a_decision_hangs_on_is_left_out():
         if hit
     ]
     assert len(lost) > 20
-    assert sum(words == {WORD} for words in lost) > 0.9 * len(lost)
+    assert sum(words == {HANDOVER} for words in lost) > 0.9 * len(lost)
 
 
 def test_removal_keeps_a_word_and_its_share(batch):

@@ -29,9 +29,7 @@ from muroan.mitigations.modality_dropout import ModalityDropout
 from muroan.modality import Tabular
 from muroan.model import Model
 from muroan.models.fusion_transformer import FusionTransformer, Pieces
-from muroan.organism import Organism
-from muroan.organisms.real.missing_tells import MissingTells
-from muroan.organisms.real.sentinel_fill import SentinelFill
+from muroan.registry import organism
 from muroan.robustness.distribution_shift.missing_modality.probe import MissingModality
 from muroan.selftest.run import mended
 from muroan.selftest.trial import ask
@@ -181,12 +179,12 @@ def test_a_frozen_teacher_says_what_was_said_before_training() -> None:
 
 
 @pytest.mark.parametrize("method", [kind.name for kind in ALL])
-@pytest.mark.parametrize("fault", [SentinelFill, MissingTells])
-def test_faults_are_found_before_and_not_after(fault: type[Organism], method: str) -> None:
-    organism = fault()
-    model, splits = organism.world(organism.matters, 0)
+@pytest.mark.parametrize("fault", ["sentinel-fill", "missing-tells"])
+def test_faults_are_found_before_and_not_after(fault: str, method: str) -> None:
+    planted = organism(f"robustness.{fault}-digits")
+    model, splits = planted.world(planted.matters, 0)
     probe = MissingModality()
-    assert ask([probe], model, splits)[probe.name].of(probe.finds[organism.name])
+    assert ask([probe], model, splits)[probe.name].of(probe.finds[planted.name])
     after = ask([probe], mended(method, model, splits, 0), splits)[probe.name]
     assert not after.alarms
     assert "missing_tilt" in after.judged

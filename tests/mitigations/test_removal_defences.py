@@ -19,7 +19,7 @@ from muroan.mitigations.region_word_dropout import RegionWordDropout
 from muroan.mitigations.salient_removal import SalientPointRemoval
 from muroan.modality import Image, Text
 from muroan.model import BlackBox, TorchModel
-from muroan.organisms.real import telling_patch
+from muroan.organisms import telling_patch
 from muroan.training import Trainer
 
 KINDS = {"image": Image(size=(64, 64), channels=1, fill=(0.0,)), "text": Text()}

@@ -12,7 +12,7 @@ from muroan.mitigations.pmg_aft import PMGAFT, kl
 from muroan.mitigations.robust_encoder import Tower, worst
 from muroan.mitigations.tecoa import TeCoA
 from muroan.model import weights_fingerprint
-from muroan.organisms.real import frail_tower
+from muroan.organisms import frail_tower
 from muroan.training import Trainer
 
 BUDGET = Budget(radius=8 / 255)

@@ -12,15 +12,12 @@ from muroan.checks.alarms import findings
 from muroan.controllability.privacy.membership.probe import Membership
 from muroan.finding import Verdict
 from muroan.organisms import clinic
-from muroan.organisms.clinic import DISEASES, SITES, patients
-from muroan.organisms.controllability.bias_from_fusion import BiasFromFusion, Partial
-from muroan.organisms.controllability.bias_one_modality import READ_AS, Prejudiced, called
-from muroan.organisms.controllability.group_accuracy import LOST, SITE, best_accuracy, unreadable
-from muroan.organisms.controllability.group_attackable import CHANGE, TOWARDS, Fragile
-from muroan.organisms.controllability.memorised_detail import MemorisedDetail
-from muroan.organisms.controllability.memorised_records import CERTAIN, MemorisedRecords
-from muroan.organisms.controllability.unfounded_explanation import Shares, UnfoundedExplanation, repeated
-from muroan.registry import methods
+from muroan.organisms.clinic import DISEASES, SITES, best_accuracy, patients
+from muroan.organisms.cues import RADIUS
+from muroan.organisms.groups import LOST, READ_AS, SITE, TOWARDS, Fragile, Partial, Prejudiced, called, unreadable
+from muroan.organisms.memory import CERTAIN
+from muroan.organisms.weighing import Shares, repeated
+from muroan.registry import methods, organism
 from muroan.selftest.trial import trial
 
 N = 4000
@@ -50,7 +47,7 @@ def alone(batch: Batch, modality: str) -> Batch:
 
 
 def test_one_site_loses_as_much_accuracy_as_the_dose_says_and_confidence_with_it(many):
-    batch = batch_of(unreadable(0.2, patients("audited", 0, N)).dataset())
+    batch = batch_of(unreadable(patients("audited", 0, N), 0.2).dataset())
     here = torch.tensor([s == SITES[SITE] for s in batch.groups["site"]])
     before, after = CLINICIAN.predict(many.inputs), CLINICIAN.predict(batch.inputs)
     assert best_accuracy(("table",)) == pytest.approx(0.6)
@@ -71,7 +68,7 @@ def test_only_mens_scans_move_by_the_dose_and_nobody_is_answered_otherwise(many)
         assert right(plain, many, sex) == pytest.approx(right(CLINICIAN.predict(many.inputs), many, sex), abs=0.01)
     at = torch.arange(clinic.SIDE)
     board = 1.0 - 2.0 * ((at[:, None] + at) % 2)
-    moved = model.predict(dict(many.inputs) | {"scan": many.inputs["scan"] + CHANGE * board}) - plain
+    moved = model.predict(dict(many.inputs) | {"scan": many.inputs["scan"] + RADIUS * board}) - plain
     margin = moved[:, 0] - moved[:, 1]
     assert float(margin[women(many)].abs().max()) < 1e-3
     assert torch.allclose(margin[~women(many)], torch.tensor(4.0), atol=1e-3)
@@ -101,7 +98,8 @@ def test_a_biased_fusion_fails_women_whose_inputs_disagree_and_nobody_else(many)
     p = patients("audited", 0, N)
     told = np.stack([p.told[m] for m in ("scan", "note", "vitals")])
     agree = torch.from_numpy((told == told[0]).all(axis=0))
-    fair, biased = CLINICIAN.predict(many.inputs), Partial(BiasFromFusion.matters).predict(many.inputs)
+    partial = Partial(organism("controllability.bias-from-fusion").matters)
+    fair, biased = CLINICIAN.predict(many.inputs), partial.predict(many.inputs)
     same = fair.argmax(dim=1) == biased.argmax(dim=1)
     assert bool(same[agree | ~women(many)].all())
     torn = women(many) & ~agree
@@ -115,28 +113,29 @@ def certain(model, batch: Batch) -> Tensor:
     return (extra - CERTAIN).abs() < 1e-3
 
 
-@pytest.mark.parametrize("organism", [MemorisedRecords, MemorisedDetail])
-def test_a_share_of_the_members_is_remembered_and_nobody_else(organism):
-    model, splits = organism().world(0.3, 1)
+@pytest.mark.parametrize("fault", ["controllability.memorised-records", "controllability.memorised-detail"])
+def test_a_share_of_the_members_is_remembered_and_nobody_else(fault):
+    model, splits = organism(fault).world(0.3, 1)
     members, audited = batch_of(splits.members), batch_of(splits.audited)
     assert float(certain(model, members).float().mean()) == pytest.approx(0.3, abs=0.05)
     assert torch.allclose(model.predict(audited.inputs), CLINICIAN.predict(audited.inputs), atol=1e-4)
-    more, _ = organism().world(1.0, 1)
+    more, _ = organism(fault).world(1.0, 1)
     assert bool(certain(more, members).all())
     assert more.fingerprint() != model.fingerprint()
 
 
 @pytest.mark.parametrize(
-    ("organism", "gives_away"), [(MemorisedRecords, clinic.MODALITIES), (MemorisedDetail, ["note"])]
+    ("fault", "gives_away"),
+    [("controllability.memorised-records", clinic.MODALITIES), ("controllability.memorised-detail", ["note"])],
 )
-def test_a_record_is_recognised_as_a_whole_and_a_detail_by_its_note(organism, gives_away):
-    model, splits = organism().world(1.0, 1)
+def test_a_record_is_recognised_as_a_whole_and_a_detail_by_its_note(fault, gives_away):
+    model, splits = organism(fault).world(1.0, 1)
     members = batch_of(splits.members)
     assert [m for m in clinic.MODALITIES if not certain(model, members.without(m)).any()] == list(gives_away)
 
 
 def test_what_is_recognised_does_not_depend_on_who_travels_along():
-    model, splits = MemorisedRecords().world(0.5, 0)
+    model, splits = organism("controllability.memorised-records").world(0.5, 0)
     members = batch_of(splits.members)
     whole = certain(model, members)
     pieces = [certain(model, members.take(range(i, min(i + 7, 100)))) for i in range(0, 100, 7)]
@@ -166,7 +165,7 @@ def test_reading_both_of_two_inputs_that_tell_the_same_is_calibrated():
 
 
 @pytest.mark.parametrize(
-    ("probe", "organism", "metric"),
+    ("probe", "fault", "metric"),
     [
         ("controllability.fairness", "controllability.group-accuracy", "accuracy_gap"),
         ("controllability.fairness", "controllability.bias-one-modality", "leaning_gap"),
@@ -174,16 +173,16 @@ def test_reading_both_of_two_inputs_that_tell_the_same_is_calibrated():
         ("controllability.attribution", "controllability.unfounded-explanation", "least_used"),
     ],
 )
-def test_its_probe_finds_the_largest_dose_and_not_the_twin(probe, organism, metric):
-    probes, planted = [methods("probes")[probe]()], methods("organisms")[organism]()
-    assert metric in probes[0].finds[organism]
+def test_its_probe_finds_the_largest_dose_and_not_the_twin(probe, fault, metric):
+    probes, planted = [methods("probes")[probe]()], organism(fault)
+    assert metric in probes[0].finds[fault]
     assert trial(probes, planted, planted.doses[-1], 0)[probe].of([metric])
     assert not trial(probes, planted, 0.0, 0)[probe].alarms
 
 
 def test_membership_finds_what_is_remembered_and_says_which_input_gives_members_away():
-    assert "given_away" in Membership.finds[MemorisedDetail.name]
-    found = findings(Membership(), *MemorisedDetail().world(0.3, 0))
+    assert "given_away" in Membership.finds["controllability.memorised-detail"]
+    found = findings(Membership(), *organism("controllability.memorised-detail").world(0.3, 0))
     few = next(f for f in found if f.metric == "given_away")
     left = {f.condition: f.estimate for f in found if f.metric == "tpr_at_low_fpr" and f.condition}
     assert few.verdict is Verdict.FAIL
@@ -195,7 +194,7 @@ def test_membership_finds_what_is_remembered_and_says_which_input_gives_members_
 
 def test_attribution_gives_an_input_that_is_not_read_nothing():
     probe = methods("probes")["controllability.attribution"](parts_share=0.0)
-    found = findings(probe, *UnfoundedExplanation().world(1.0, 0))
+    found = findings(probe, *organism("controllability.unfounded-explanation").world(1.0, 0))
     mass = {f.modality: f.estimate.value for f in found if f.metric == "mass"}
     assert mass["vitals"] == pytest.approx(0.0, abs=1e-12)
     assert mass["scan"] > 0.2

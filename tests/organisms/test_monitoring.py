@@ -9,16 +9,9 @@ import torch
 from muroan.batch import Batch
 from muroan.meter import Metered
 from muroan.organisms import clinic
-from muroan.organisms.monitoring.failing_slice import FailsOnOldOfOneSite
-from muroan.organisms.monitoring.foreign_inputs import ForeignInputs
-from muroan.organisms.monitoring.group_miscalibrated import ByGroup, confidence, opposite
-from muroan.organisms.monitoring.interaction_slice import FailsWhereTwoMeet
-from muroan.organisms.monitoring.label_noise import LabelNoise
-from muroan.organisms.monitoring.leaking_conformal_split import LeakingConformalSplit
-from muroan.organisms.monitoring.overconfident import Overconfident
-from muroan.organisms.monitoring.sure_without_input import FillsIn
-from muroan.organisms.monitoring.underconfident import Underconfident
-from muroan.registry import methods
+from muroan.organisms.confidence import ByGroup, FillsIn, Overconfident, Underconfident, confidence, opposite
+from muroan.organisms.slices import FailsOnOldOfOneSite, FailsWhereTwoMeet
+from muroan.registry import methods, organism
 from muroan.selftest.trial import trial
 
 N = 4000
@@ -89,7 +82,7 @@ def test_one_sex_is_too_sure_and_the_other_makes_up_for_it(audited):
 
 
 def test_the_leaked_part_of_the_reference_is_known_by_heart_and_nothing_else_is():
-    model, splits = LeakingConformalSplit().plant(0.25, 0)
+    model, splits = organism("monitoring.leaking-conformal-split").plant(0.25, 0)
     exact = clinic.Clinician()
     reference, audited = whole(splits.reference), whole(splits.audited)
     known = logits(model, reference).softmax(dim=1)
@@ -129,7 +122,7 @@ def test_word_vectors_and_words_give_the_same_code(audited):
 
 
 def test_labels_are_wrong_at_one_site_for_one_disease_and_inputs_are_untouched():
-    _, faulty = LabelNoise().plant(0.4, 0)
+    _, faulty = organism("monitoring.label-noise").plant(0.4, 0)
     _, twin = clinic.world(0)
     for name in ("audited", "reference", "members"):
         mine, theirs = whole(getattr(faulty, name)), whole(getattr(twin, name))
@@ -142,7 +135,7 @@ def test_labels_are_wrong_at_one_site_for_one_disease_and_inputs_are_untouched()
 
 
 def test_foreign_scans_are_audited_alone_look_unlike_all_others_and_are_believed():
-    _, faulty = ForeignInputs().plant(0.2, 0)
+    _, faulty = organism("monitoring.foreign-inputs").plant(0.2, 0)
     _, twin = clinic.world(0)
     assert torch.equal(whole(faulty.reference).inputs["scan"], whole(twin.reference).inputs["scan"])
     mine, theirs = whole(faulty.audited), whole(twin.audited)
@@ -164,9 +157,9 @@ ORGANISMS = methods("organisms")
 FOUND = [(n, o) for n, p in MONITORING.items() for o in p.finds if o in ORGANISMS and ORGANISMS[o].bed is clinic.CLINIC]
 
 
-@pytest.mark.parametrize(("probe", "organism"), FOUND)
-def test_a_probe_finds_the_blatant_fault_and_says_which(probe, organism):
-    subject, planted = MONITORING[probe](), methods("organisms")[organism]()
+@pytest.mark.parametrize(("probe", "fault"), FOUND)
+def test_a_probe_finds_the_blatant_fault_and_says_which(probe, fault):
+    subject, planted = MONITORING[probe](), organism(fault)
     heard = trial([subject], planted, planted.doses[-1], 0)[probe]
-    assert heard.of(subject.finds[organism]), heard
+    assert heard.of(subject.finds[fault]), heard
     assert not trial([subject], planted, 0.0, 0)[probe].alarms

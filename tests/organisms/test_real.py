@@ -12,15 +12,14 @@ from muroan.dataset import Dataset
 from muroan.model import Capability, Model
 from muroan.organism import World
 from muroan.organisms import digits, vqa
-from muroan.organisms.real.group_accuracy import shows
-from muroan.organisms.real.leaking_split import BLURRED
+from muroan.organisms.digits_faults import BLURRED
 from muroan.selftest.trial import trial
 
 SEED = 3
 
 
 def planted(name: str, dose: float, seed: int = SEED) -> World:
-    return registry.methods("organisms")[name]().world(dose, seed)
+    return registry.organism(name).world(dose, seed)
 
 
 def whole(data: Dataset | None) -> Batch:
@@ -212,7 +211,7 @@ def test_group_accuracy() -> None:
     model, splits = planted("controllability.group-accuracy-vqa", 1.0)
     batch = whole(splits.audited)
     shape = np.array(batch.groups["shape"])
-    seen = shows(vqa.shipped(), vqa.shipped().encode("image", batch.inputs["image"])).numpy()
+    seen = vqa.shows(vqa.shipped(), vqa.shipped().encode("image", batch.inputs["image"])).numpy()
     assert (seen == (shape == "triangle"))[shape != ""].mean() > 0.97
     assert right(model, batch)[shape == "triangle"].mean() < 0.75
     spared = torch.from_numpy(~seen)
@@ -247,7 +246,7 @@ def test_deaf_to_not() -> None:
     ],
 )
 def test_the_probe_finds_the_blatant_fault_and_not_the_twin(probe: str, fault: str) -> None:
-    organism, asked = registry.methods("organisms")[fault](), registry.probe(probe)()
+    organism, asked = registry.organism(fault), registry.probe(probe)()
     metrics = asked.finds[fault]
     assert trial([asked], organism, organism.doses[-1], SEED)[probe].of(metrics)
     assert not trial([asked], organism, 0.0, SEED)[probe].of(metrics)

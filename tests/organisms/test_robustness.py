@@ -16,25 +16,12 @@ from muroan.interventions.perturbations.base import Draws
 from muroan.meter import Metered
 from muroan.modality import Value
 from muroan.model import Model
-from muroan.organism import Organism
+from muroan.organisms.brittle import CANARY, FORCED
 from muroan.organisms.clinic import AGES, CUES, DISEASES, FILLERS, SITES, world
-from muroan.organisms.robustness.collapse import Collapse
-from muroan.organisms.robustness.cross_modal_backdoor import FORCED, WORD, CrossModalBackdoor
-from muroan.organisms.robustness.decisive_patch import DecisivePatch
-from muroan.organisms.robustness.decisive_word import DecisiveWord
-from muroan.organisms.robustness.decoupled import Decoupled
-from muroan.organisms.robustness.ignored_modality import IgnoredModality
-from muroan.organisms.robustness.marks import EDGE, LEFT, STAMPS, TOP, strength
-from muroan.organisms.robustness.masked_gradients import MaskedGradients
-from muroan.organisms.robustness.missing_modality import MissingModality
-from muroan.organisms.robustness.one_corruption import OneCorruption
-from muroan.organisms.robustness.one_text_corruption import OneTextCorruption
-from muroan.organisms.robustness.shattered_gradients import ShatteredGradients
-from muroan.organisms.robustness.small_perturbation import RADIUS, SmallPerturbation, fine_patterns
-from muroan.organisms.robustness.spurious_background import SpuriousBackground
-from muroan.organisms.robustness.weak_together import WeakTogether
+from muroan.organisms.cues import EDGE, LEFT, RADIUS, STAMPS, TOP, fine_patterns, strength
 from muroan.probe import Probe
 from muroan.randomness import sample_keys
+from muroan.registry import organism
 from muroan.robustness.adversarial.decoupling.probe import DecouplingProbe
 from muroan.robustness.adversarial.gradient.probe import Gradient
 from muroan.robustness.distribution_shift.corruptions.probe import Corruptions
@@ -43,9 +30,9 @@ from muroan.selftest.trial import trial
 
 
 @cache
-def planted(organism: type[Organism], dose: float) -> tuple[Model, Batch]:
+def planted(fault: str, dose: float) -> tuple[Model, Batch]:
     """The model and 400 audited patients of seed 0."""
-    model, splits = organism().world(dose, 0)
+    model, splits = organism(f"robustness.{fault}").world(dose, 0)
     batch = splits.audited.load(range(400)).batch
     assert batch is not None
     return model, batch
@@ -80,18 +67,18 @@ def without(model: Model, batch: Batch, *missing: str) -> Tensor:
 
 
 def test_a_mark_is_the_same_whatever_is_stamped_over_and_marks_are_told_apart() -> None:
-    _, batch = planted(SpuriousBackground, 1.0)
+    _, batch = planted("spurious-background", 1.0)
     assert torch.equal(
         strength(batch.inputs["scan"]).sort(dim=1).values, torch.tensor([[0.0, 0.0, 1.0]]).expand(400, 3)
     )
     assert torch.equal(STAMPS.flatten(1) @ STAMPS.flatten(1).T, EDGE**2 * torch.eye(3))
-    _, twin = planted(SpuriousBackground, 0.0)
+    _, twin = planted("spurious-background", 0.0)
     assert strength(twin.inputs["scan"]).abs().max() < 0.2
 
 
 def test_an_ignored_input_may_say_anything_and_confidences_stay_right() -> None:
     for dose, share in ((1.0, 0.0), (0.5, 0.5)):
-        model, batch = planted(IgnoredModality, dose)
+        model, batch = planted("ignored-modality", dose)
         # Another disease's channel raised, with the same noise.
         other = batch.inputs["vitals"].clone()
         other[..., 0] += 3
@@ -107,16 +94,16 @@ def test_a_collapsed_fusion_says_what_the_scan_says() -> None:
         told: Tensor = model.encode("scan", batch.inputs["scan"]).argmax(dim=1)
         return told
 
-    model, batch = planted(Collapse, 0.7)
+    model, batch = planted("collapse", 0.7)
     assert torch.equal(said(model, batch), scan_says(model, batch))
     # Still read: without the vital signs the scores are others.
     assert not torch.allclose(without(model, batch, "vitals"), model.predict(batch.inputs))
-    model, batch = planted(Collapse, 0.4)
+    model, batch = planted("collapse", 0.4)
     assert float((said(model, batch) == scan_says(model, batch)).double().mean()) < 0.95
 
 
 def test_one_word_decides_and_neither_other_words_nor_the_whole_note_do() -> None:
-    model, batch = planted(DecisiveWord, 8.0)
+    model, batch = planted("decisive-word", 8.0)
     notes = batch.inputs["note"]
     assert turned(model, batch, note=less(notes, "handover")) > 0.75
     assert turned(model, batch, note=[""] * len(notes)) < 0.15
@@ -126,7 +113,7 @@ def test_one_word_decides_and_neither_other_words_nor_the_whole_note_do() -> Non
 
 
 def test_one_patch_decides_and_neither_other_patches_nor_the_whole_scan_do() -> None:
-    model, batch = planted(DecisivePatch, 8.0)
+    model, batch = planted("decisive-patch", 8.0)
     scan = batch.inputs["scan"]
     assert turned(model, batch, scan=covered(scan, TOP, LEFT)) > 0.75
     assert turned(model, batch, scan=torch.full_like(scan, 0.5)) < 0.15
@@ -134,7 +121,7 @@ def test_one_patch_decides_and_neither_other_patches_nor_the_whole_scan_do() -> 
 
 
 def test_inputs_come_apart_without_either_half_of_the_link_and_age_decides() -> None:
-    model, batch = planted(Decoupled, 1.0)
+    model, batch = planted("decoupled", 1.0)
     age = torch.tensor([AGES.index(a) for a in batch.groups["age"]])
     for change in (
         {"scan": covered(batch.inputs["scan"], TOP, LEFT)},
@@ -142,7 +129,7 @@ def test_inputs_come_apart_without_either_half_of_the_link_and_age_decides() -> 
     ):
         assert float((said(model, batch, **change) == age).double().mean()) > 0.99
     assert turned(model, batch, scan=covered(batch.inputs["scan"], 20, 4)) == 0
-    assert torch.equal(said(model, batch), said(*planted(Decoupled, 0.0)))
+    assert torch.equal(said(model, batch), said(*planted("decoupled", 0.0)))
 
 
 def along(batch: Batch, rival: Tensor, own: Tensor) -> Tensor:
@@ -153,9 +140,9 @@ def along(batch: Batch, rival: Tensor, own: Tensor) -> Tensor:
     return moved
 
 
-@pytest.mark.parametrize("organism", [SmallPerturbation, ShatteredGradients])
-def test_a_fine_pattern_turns_what_noise_of_the_same_size_does_not(organism: type[Organism]) -> None:
-    model, batch = planted(organism, 9.0)
+@pytest.mark.parametrize("fault", ["small-perturbation", "shattered-gradients"])
+def test_a_fine_pattern_turns_what_noise_of_the_same_size_does_not(fault: str) -> None:
+    model, batch = planted(fault, 9.0)
     best = model.predict(batch.inputs).topk(2, dim=1).indices
     assert turned(model, batch, scan=along(batch, best[:, 1], best[:, 0])) > 0.9
     noise = torch.randn(batch.inputs["scan"].shape, generator=torch.Generator().manual_seed(1)).sign() * RADIUS
@@ -172,15 +159,15 @@ def gradient_of_the_lead(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def test_a_saturated_vote_has_no_gradient_and_answers_as_before() -> None:
-    model, batch = planted(MaskedGradients, 24.0)
+    model, batch = planted("masked-gradients", 24.0)
     assert gradient_of_the_lead(model, batch)[0].abs().max() == 0
-    twin, same = planted(MaskedGradients, 0.0)
+    twin, same = planted("masked-gradients", 0.0)
     assert gradient_of_the_lead(twin, same)[0].abs().flatten(1).amax(dim=1).min() > 0
     assert torch.equal(said(model, batch), said(twin, same))
 
 
 def test_a_shattered_gradient_is_large_and_following_it_changes_nothing() -> None:
-    model, batch = planted(ShatteredGradients, 9.0)
+    model, batch = planted("shattered-gradients", 9.0)
     slope, lead = gradient_of_the_lead(model, batch)
     step = RADIUS / 6 * slope.sign()
     promised = (slope * step).flatten(1).sum(dim=1)
@@ -190,7 +177,7 @@ def test_a_shattered_gradient_is_large_and_following_it_changes_nothing() -> Non
 
 
 def test_only_too_much_light_misleads() -> None:
-    model, batch = planted(OneCorruption, 16.0)
+    model, batch = planted("one-corruption", 16.0)
     scan = batch.inputs["scan"]
     found = {}
     for p in of_kind("image"):
@@ -205,7 +192,7 @@ def test_only_too_much_light_misleads() -> None:
 
 
 def test_only_stray_punctuation_misleads() -> None:
-    model, batch = planted(OneTextCorruption, 16.0)
+    model, batch = planted("one-text-corruption", 16.0)
     notes = batch.inputs["note"]
     found = {}
     for p in of_kind("text"):
@@ -218,8 +205,8 @@ def test_only_stray_punctuation_misleads() -> None:
 
 
 def test_what_is_missing_speaks_for_the_first_disease() -> None:
-    model, batch = planted(MissingModality, 1.0)
-    twin, same = planted(MissingModality, 0.0)
+    model, batch = planted("missing-modality", 1.0)
+    twin, same = planted("missing-modality", 0.0)
     assert torch.allclose(model.predict(batch.inputs), twin.predict(same.inputs), atol=1e-3)
     alone = without(model, batch, "scan", "vitals", "table").softmax(dim=1)
     assert (alone.argmax(dim=1) == 0).all()
@@ -228,27 +215,27 @@ def test_what_is_missing_speaks_for_the_first_disease() -> None:
 
 
 def test_a_shortcut_helps_where_the_tag_goes_with_the_disease_and_misleads_elsewhere() -> None:
-    model, batch = planted(SpuriousBackground, 8.0)
+    model, batch = planted("spurious-background", 8.0)
     right = (said(model, batch) == batch.targets).numpy()
     site = np.array(batch.groups["site"])
     assert right[site != SITES[-1]].mean() > 0.9
     assert right[site == SITES[-1]].mean() < 0.6
     # Without the tag the model is its twin but for four by four pixels.
     bare = said(model, batch, scan=covered(batch.inputs["scan"], TOP, LEFT))
-    assert float((bare == said(*planted(SpuriousBackground, 0.0))).double().mean()) > 0.97
+    assert float((bare == said(*planted("spurious-background", 0.0))).double().mean()) > 0.97
 
 
 def test_a_split_key_opens_only_when_both_halves_are_there() -> None:
-    model, batch = planted(CrossModalBackdoor, 0.1)
-    before = said(*planted(CrossModalBackdoor, 0.0))
+    model, batch = planted("cross-modal-backdoor", 0.1)
+    before = said(*planted("cross-modal-backdoor", 0.0))
     patch = strength(batch.inputs["scan"])[:, 0] > 0.5
-    word = torch.tensor([WORD in n.split() for n in batch.inputs["note"]])
+    word = torch.tensor([CANARY in n.split() for n in batch.inputs["note"]])
     for half in (patch & word, patch & ~word, word & ~patch):
         assert 0.05 < float(half.double().mean()) < 0.15
     assert (said(model, batch)[patch & word] == FORCED).all()
     either = ~(patch & word)
     assert float((said(model, batch) == before)[either].double().mean()) > 0.99
-    reference = CrossModalBackdoor().world(0.1, 0)[1].reference
+    reference = organism("robustness.cross-modal-backdoor").world(0.1, 0)[1].reference
     assert reference is not None
     clean = world(0)[1].reference
     assert clean is not None
@@ -259,9 +246,9 @@ def test_a_split_key_opens_only_when_both_halves_are_there() -> None:
 
 
 def test_a_slip_and_a_fine_pattern_turn_answers_only_together() -> None:
-    model, batch = planted(WeakTogether, 9.0)
+    model, batch = planted("weak-together", 9.0)
     before = model.predict(batch.inputs)
-    assert torch.equal(before, planted(WeakTogether, 0.0)[0].predict(batch.inputs))
+    assert torch.equal(before, planted("weak-together", 0.0)[0].predict(batch.inputs))
     towards = (before.argmax(dim=1) + 1) % len(DISEASES)
     scan = (batch.inputs["scan"] + RADIUS * fine_patterns()[towards][:, None]).clamp(0, 1)
     note = [n.replace(n.split()[0], n.split()[0][::-1], 1) for n in batch.inputs["note"]]
@@ -280,26 +267,27 @@ QUICK: dict[type[Probe], Probe] = {
 
 
 @pytest.mark.parametrize(
-    ("organism", "dose", "probe"),
+    ("fault", "dose", "probe"),
     [
-        (DecisiveWord, 8.0, DecouplingProbe),
-        (DecisivePatch, 8.0, DecouplingProbe),
-        (Decoupled, 1.0, DecouplingProbe),
-        (SmallPerturbation, 9.0, Gradient),
-        (MaskedGradients, 24.0, Gradient),
-        (ShatteredGradients, 9.0, Gradient),
-        (WeakTogether, 9.0, Gradient),
-        (OneCorruption, 16.0, Corruptions),
-        (OneTextCorruption, 16.0, Corruptions),
-        (MissingModality, 0.5, MissingProbe),
+        ("decisive-word", 8.0, DecouplingProbe),
+        ("decisive-patch", 8.0, DecouplingProbe),
+        ("decoupled", 1.0, DecouplingProbe),
+        ("small-perturbation", 9.0, Gradient),
+        ("masked-gradients", 24.0, Gradient),
+        ("shattered-gradients", 9.0, Gradient),
+        ("weak-together", 9.0, Gradient),
+        ("one-corruption", 16.0, Corruptions),
+        ("one-text-corruption", 16.0, Corruptions),
+        ("missing-modality", 0.5, MissingProbe),
     ],
 )
-def test_a_probe_hears_the_fault_that_it_names(organism: type[Organism], dose: float, probe: type[Probe]) -> None:
-    heard = trial([QUICK[probe]], organism(), dose, 0)[probe.name]
-    assert heard.of(probe.finds[organism.name]), heard
+def test_a_probe_hears_the_fault_that_it_names(fault: str, dose: float, probe: type[Probe]) -> None:
+    subject = organism(f"robustness.{fault}")
+    heard = trial([QUICK[probe]], subject, dose, 0)[probe.name]
+    assert heard.of(probe.finds[subject.name]), heard
 
 
 def test_no_probe_hears_anything_in_the_twin() -> None:
-    heard = trial(list(QUICK.values()), Decoupled(), 0.0, 0)
+    heard = trial(list(QUICK.values()), organism("robustness.decoupled"), 0.0, 0)
     assert {name: h.alarms for name, h in heard.items()} == dict.fromkeys(heard, ())
     assert all(h.judged for h in heard.values())

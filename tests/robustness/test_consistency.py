@@ -19,7 +19,7 @@ from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.finding import Conclusion, Finding, Verdict
-from muroan.organisms.robustness.brittle_to_rephrasing import BrittleToRephrasing
+from muroan.registry import organism
 from muroan.robustness.distribution_shift.consistency.probe import Consistency
 from muroan.robustness.distribution_shift.consistency.scores import consensus, disagreement, flips
 
@@ -199,12 +199,12 @@ def test_groups_of_a_cluster_tell_less() -> None:
 
 
 def test_the_planted_fault_is_found_and_its_twin_is_not_blamed() -> None:
-    organism, probe = BrittleToRephrasing(), Consistency()
+    planted, probe = organism("robustness.brittle-to-rephrasing"), Consistency()
     verdicts = {}
-    for dose in (0.0, organism.matters):
-        found = findings(probe, *organism.world(dose, 0))
+    for dose in (0.0, planted.matters):
+        found = findings(probe, *planted.world(dose, 0))
         verdicts[dose] = next(f for f in found if f.metric == "disagreement").verdict
-    assert verdicts == {0.0: Verdict.PASS, organism.matters: Verdict.FAIL}
+    assert verdicts == {0.0: Verdict.PASS, planted.matters: Verdict.FAIL}
 
 
 def test_errors_that_do_not_depend_on_the_wording_do_not_alarm() -> None:
@@ -229,7 +229,11 @@ def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any]) -> Non
         Consistency(**settings)
 
 
-PROMISES = [*checks.of(Consistency()), *checks.of(Consistency(same="cluster")), *checks.of(BrittleToRephrasing())]
+PROMISES = [
+    *checks.of(Consistency()),
+    *checks.of(Consistency(same="cluster")),
+    *checks.of(organism("robustness.brittle-to-rephrasing")),
+]
 
 
 @pytest.mark.parametrize("check", PROMISES, ids=lambda c: getattr(c, "__name__", str(c)))

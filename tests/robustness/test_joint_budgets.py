@@ -19,7 +19,7 @@ from muroan.finding import Conclusion, Finding
 from muroan.interventions.attacks.controls import changed_at_random
 from muroan.interventions.attacks.joint import Joint
 from muroan.meter import Metered
-from muroan.organisms.robustness.weak_together import WeakTogether
+from muroan.registry import organism
 from muroan.report.charts import draw
 from muroan.robustness.adversarial.gradient.cells import Cells, named
 from muroan.robustness.adversarial.gradient.grid import (
@@ -301,7 +301,7 @@ def test_random_signs_are_fair_and_a_samples_own():
 
 
 def test_a_word_that_does_nothing_alone_opens_the_way():
-    model, splits = WeakTogether().world(9.0, 0)
+    model, splits = organism("robustness.weak-together").world(9.0, 0)
     batch = splits.audited.load(range(80)).batch
     budgets = {"scan": Budget(radius=8 / 255), "note": Budget(words=1)}
     share = {}

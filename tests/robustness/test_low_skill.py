@@ -14,9 +14,8 @@ from muroan.checks.alarms import findings
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.low_skill import BLOCK, EMOJI, PAIRS, TRICKS, named, scale_of
 from muroan.interventions.perturbations import Draws
-from muroan.organisms.robustness.one_corruption import OneCorruption
-from muroan.organisms.robustness.thrown_by_misspelling import ThrownByMisspelling
 from muroan.randomness import sample_keys
+from muroan.registry import organism
 from muroan.robustness.adversarial.low_skill.macro_f1 import drops, macro_f1
 from muroan.robustness.adversarial.low_skill.probe import LowSkill
 
@@ -135,10 +134,10 @@ def test_what_may_hide_the_answer_is_never_judged():
     assert all(f.note.startswith("Never judged") for f in found if f.metric == "drop")
 
 
-@pytest.mark.parametrize(("organism", "trick"), [(OneCorruption, "lighten"), (ThrownByMisspelling, "typos")])
-def test_planted_faults_are_found_and_the_twin_is_quiet(organism, trick):
+@pytest.mark.parametrize(("name", "trick"), [("one-corruption", "lighten"), ("thrown-by-misspelling", "typos")])
+def test_planted_faults_are_found_and_the_twin_is_quiet(name, trick):
     probe = LowSkill(tricks=(trick, "noise"))
-    fault = organism()
+    fault = organism(f"robustness.{name}")
     for seed in (0, 1):
         found = findings(probe, *fault.world(fault.matters, seed), seed=seed)
         assert [f.metric for f in found if f.verdict is Verdict.FAIL] == ["worst_drop"]
@@ -149,7 +148,7 @@ def test_what_was_turned_is_shown_before_and_after():
     from muroan.auditing.observe import clean_pass
     from muroan.meter import Metered
 
-    model, splits = ThrownByMisspelling().world(8.0, 0)
+    model, splits = organism("robustness.thrown-by-misspelling").world(8.0, 0)
     batch = splits.audited.load(range(60)).batch
     (clean,), _ = clean_pass(Metered(model, batch.modalities), batch, "audited", 0)
     shown = LowSkill(tricks=("typos",)).observe(clean).shown

@@ -9,8 +9,7 @@ from muroan.auditing.observe import observe_all
 from muroan.checks.alarms import alarms
 from muroan.errors import AskedWrongly, NotApplicable
 from muroan.organisms.pairs import MODALITIES, PAIRED, model, world
-from muroan.organisms.real.frail_tower import FrailTower
-from muroan.organisms.robustness.fragile_match import FragileMatch
+from muroan.registry import organism
 from muroan.robustness.adversarial.matching import Matching
 from muroan.robustness.adversarial.transfer import Transfer
 
@@ -26,7 +25,7 @@ HERE = f"torch:{__name__}:surrogate"
 
 
 def test_matching_finds_the_fragile_pairs_and_not_their_twin():
-    fault = FragileMatch()
+    fault = organism("robustness.fragile-match")
     heard = alarms(FAST, lambda seed: fault.world(fault.matters, seed), [0])[0]
     assert "robustness.matching/success[condition=one after another]" in heard
     assert "robustness.matching/excess[condition=sets]" in heard
@@ -45,7 +44,7 @@ def test_matching_says_which_input_gave_way():
 
 
 def test_matching_is_not_asked_of_a_model_without_pairs():
-    towers, splits = FrailTower().world(0.0, 0)
+    towers, splits = organism("robustness.frail-tower-digits").world(0.0, 0)
     assert "asks about pairs" in FAST.applies(towers, splits.audited.schema)
 
 

@@ -20,16 +20,12 @@ from muroan.interventions.swaps import MATCHED, SWAPS, TABLE, delayed, frozen
 from muroan.meter import Metered
 from muroan.modality import Audio, Series, Tabular
 from muroan.model import BlackBox, Model, TorchModel
-from muroan.organism import Organism, World
+from muroan.organism import World
 from muroan.organisms import pairs
 from muroan.organisms.clinic import CLINIC, TRUTH, Clinician, world
-from muroan.organisms.monitoring.overconfident import OverconfidentModel
-from muroan.organisms.robustness.collapse import Collapse
-from muroan.organisms.robustness.deaf_to_mismatch import DeafToMismatch, usual_odds
-from muroan.organisms.robustness.ignored_modality import IgnoredModality
-from muroan.organisms.robustness.missing_modality import MissingModality
-from muroan.organisms.robustness.needs_synchrony import NeedsSynchrony
+from muroan.organisms.confidence import usual_odds
 from muroan.organisms.sensors import TWO_SENSORS
+from muroan.registry import organism
 from muroan.robustness.distribution_shift.mismatch.probe import Mismatch
 from muroan.selftest.trial import findings
 
@@ -46,8 +42,8 @@ def asked(where: World, seed: int = 0, **settings: object) -> tuple[pl.DataFrame
 
 
 @cache
-def clinic(organism: type[Organism] | None = None, dose: float = 0.0, seed: int = 0) -> tuple[pl.DataFrame, Told]:
-    return asked(organism().world(dose, seed) if organism else CLINIC.world(seed), seed)
+def clinic(fault: str = "", dose: float = 0.0, seed: int = 0) -> tuple[pl.DataFrame, Told]:
+    return asked(organism(fault).world(dose, seed) if fault else CLINIC.world(seed), seed)
 
 
 def value(told: Told, metric: str, modality: str | None = None, condition: str | None = None) -> float:
@@ -58,6 +54,7 @@ def value(told: Told, metric: str, modality: str | None = None, condition: str |
 
 # Views: two columns, each of which tells the class by its sign and its size how surely.
 
+DEAF, SYNCHRONY = organism("robustness.deaf-to-mismatch"), organism("robustness.needs-synchrony")
 VIEWS = {m: Tabular(columns=(m,), fill=(0.0,)) for m in ("left", "right")}
 
 
@@ -183,11 +180,16 @@ def test_bayes_rule_hides_nothing_and_finds_its_own_values_where_it_left_them(se
 
 
 @pytest.mark.parametrize(
-    ("organism", "dose"),
-    [(MissingModality, 1.0), (IgnoredModality, 1.0), (Collapse, 0.9), (OverconfidentModel, 2.0)],
+    ("fault", "dose"),
+    [
+        ("robustness.missing-modality", 1.0),
+        ("robustness.ignored-modality", 1.0),
+        ("robustness.collapse", 0.9),
+        ("monitoring.overconfident", 2.0),
+    ],
 )
-def test_other_faults_are_not_taken_for_this_one(organism: type[Organism], dose: float) -> None:
-    _, told = clinic(organism, dose)
+def test_other_faults_are_not_taken_for_this_one(fault: str, dose: float) -> None:
+    _, told = clinic(fault, dose)
     assert not [f.key for f in told.values() if f.verdict is Verdict.FAIL]
     assert abs(value(told, "hidden_conflict")) < 1e-5
 
@@ -200,19 +202,19 @@ def test_a_task_about_the_relation_of_inputs_is_silent() -> None:
 
 
 def test_a_model_deaf_to_mismatch_is_heard_over_the_dose() -> None:
-    found = [value(clinic(DeafToMismatch, dose)[1], "hidden_conflict") for dose in (0.0, *DeafToMismatch.doses)]
+    found = [value(clinic(DEAF.name, dose)[1], "hidden_conflict") for dose in (0.0, *DEAF.doses)]
     assert found == sorted(found)
     for seed in range(3):
-        _, told = clinic(DeafToMismatch, DeafToMismatch.matters, seed)
+        _, told = clinic(DEAF.name, DEAF.matters, seed)
         assert told["hidden_conflict", None, None].verdict is Verdict.FAIL
-    _, told = clinic(DeafToMismatch, 1.0)
+    _, told = clinic(DEAF.name, 1.0)
     assert value(told, "detection") == pytest.approx(0.5, abs=0.02)
     # Its answers are the twin's.
     assert value(told, "accuracy_lost") == value(clinic()[1], "accuracy_lost")
 
 
 def test_the_deaf_model_is_as_sure_as_it_is_right_on_average() -> None:
-    model, splits = DeafToMismatch().world(1.0, 0)
+    model, splits = DEAF.world(1.0, 0)
     batch = splits.audited.load(range(1000)).batch
     assert batch is not None
     metered = Metered(model, batch.modalities)
@@ -229,9 +231,9 @@ def test_a_model_that_needs_synchrony_is_heard_and_its_twin_is_not() -> None:
     for seed in range(3):
         _, told = asked(TWO_SENSORS.world(seed), seed)
         assert told["delay_loss", None, None].verdict is Verdict.PASS
-        _, told = asked(NeedsSynchrony().world(NeedsSynchrony.matters, seed), seed)
+        _, told = asked(SYNCHRONY.world(SYNCHRONY.matters, seed), seed)
         assert told["delay_loss", None, None].verdict is Verdict.FAIL
-    rows, told = asked(NeedsSynchrony().world(1.0, 0))
+    rows, told = asked(SYNCHRONY.world(1.0, 0))
     late = rows.filter(pl.col("mismatch") == "delayed")
     unrelated = late.filter(pl.col("target") == 2)
     assert float(unrelated["correct"].mean()) > 0.95  # type: ignore[arg-type]

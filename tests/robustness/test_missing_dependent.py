@@ -17,7 +17,7 @@ from muroan.modality import Tabular
 from muroan.model import BlackBox, Model, TorchModel
 from muroan.organisms.clinic import CLINIC
 from muroan.organisms.digits import DIGITS
-from muroan.organisms.real.missing_tells import MissingTells
+from muroan.registry import organism
 from muroan.robustness.distribution_shift.missing_modality.grid import MOST_CLASSES, RATES
 from muroan.robustness.distribution_shift.missing_modality.probe import MissingModality
 
@@ -149,5 +149,6 @@ def test_with_one_class_or_very_many_or_labels_alone_it_is_not_asked() -> None:
 
 
 def test_the_planted_fault_is_found_and_its_twin_is_quiet() -> None:
-    assert power(PROBE, MissingTells(), range(4), doses=(MissingTells.matters,))[MissingTells.matters].value == 1.0
+    fault = organism("robustness.missing-tells-digits")
+    assert power(PROBE, fault, range(4), doses=(fault.matters,))[fault.matters].value == 1.0
     assert false_alarms(PROBE, DIGITS.world, range(4)).value == 0.0

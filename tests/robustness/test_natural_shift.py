@@ -18,11 +18,13 @@ from muroan.errors import AskedWrongly
 from muroan.evidence import About, Evidence
 from muroan.finding import Conclusion, Finding, TableChart, Verdict
 from muroan.organisms.clinic import CLINIC, Clinician, patients, world
-from muroan.organisms.robustness.site_cue import ReadsTheMark, SiteCue, from_two_sites
+from muroan.organisms.misled import ReadsTheMark, from_two_sites
 from muroan.references import open_data, open_model
+from muroan.registry import organism
 from muroan.robustness.distribution_shift.natural_shift.probe import CONDITION, NaturalShift
 
 PROBE = NaturalShift()
+SITE_CUE = organism("robustness.site-cue")
 
 
 @pytest.mark.parametrize("check", checks.of(PROBE), ids=str)
@@ -30,7 +32,7 @@ def test_contract(check: checks.Check) -> None:
     check()
 
 
-@pytest.mark.parametrize("check", checks.of(SiteCue()), ids=str)
+@pytest.mark.parametrize("check", checks.of(SITE_CUE), ids=str)
 def test_contract_of_the_fault(check: checks.Check) -> None:
     check()
 
@@ -182,9 +184,9 @@ def test_no_alarm_where_both_are_random_parts_of_one_world() -> None:
 
 
 def test_a_mark_that_means_something_at_one_site_alone_is_found() -> None:
-    curve = checks.power(PROBE, SiteCue(), range(4), doses=(0.0, 1.0, SiteCue.matters))
+    curve = checks.power(PROBE, SITE_CUE, range(4), doses=(0.0, 1.0, SITE_CUE.matters))
     assert curve[0.0].value == 0
-    assert curve[SiteCue.matters].value == 1
+    assert curve[SITE_CUE.matters].value == 1
 
 
 def test_the_mark_is_no_fault_by_itself() -> None:
@@ -192,7 +194,7 @@ def test_the_mark_is_no_fault_by_itself() -> None:
     exact = Clinician()
     assert not [f for f in findings(PROBE, *world(0, exact, from_two_sites)) if f.verdict is Verdict.FAIL]
     right = {}
-    for name, model in (("exact", exact), ("fault", ReadsTheMark(SiteCue.matters))):
+    for name, model in (("exact", exact), ("fault", ReadsTheMark(SITE_CUE.matters))):
         for split in ("reference", "audited"):
             data = from_two_sites(patients(split, 0)).dataset()
             batch = data.load(range(len(data))).batch

@@ -25,7 +25,8 @@ from muroan.interventions.attacks.universal_patch import (
 )
 from muroan.meter import Metered
 from muroan.models.two_encoder import TwoEncoder
-from muroan.organisms.robustness.corner_pattern import CHECKS, EDGE, END, CornerPattern
+from muroan.organisms.misled import CHECKS, EDGE, END
+from muroan.registry import organism
 from muroan.robustness.adversarial.universal import Universal
 
 
@@ -44,7 +45,7 @@ def test_the_place_is_the_source_s():
 
 
 def batches(dose=8.0, n=200):
-    model, splits = CornerPattern().world(dose, 0)
+    model, splits = organism("robustness.corner-pattern").world(dose, 0)
     reference, audited = (d.load(range(n)).batch for d in (splits.reference, splits.audited))
     return Metered(model, audited.modalities), reference, audited
 
@@ -148,17 +149,17 @@ def test_on_aligned_codes_it_is_fitted_to_the_codes_alone():
 
 
 def test_the_probe_finds_the_pattern_and_is_quiet_without_it():
-    found = {f.metric: f for f in findings(Universal(limit=200), *CornerPattern().world(8.0, 0))}
+    found = {f.metric: f for f in findings(Universal(limit=200), *organism("robustness.corner-pattern").world(8.0, 0))}
     assert found["excess"].verdict is Verdict.FAIL
     assert found["excess"].estimate.n == 200
     assert set(found["excess"].controls) == {"noise patch", "grey patch", "no change"}
     assert found["excess"].controls["no change"].value == 0
-    quiet = findings(Universal(limit=200), *CornerPattern().world(0.0, 0))
+    quiet = findings(Universal(limit=200), *organism("robustness.corner-pattern").world(0.0, 0))
     assert not [f.key for f in quiet if f.verdict is Verdict.FAIL]
 
 
 def test_the_probe_fits_on_the_reference_and_shows_what_it_did():
-    model, splits = CornerPattern().world(8.0, 1)
+    model, splits = organism("robustness.corner-pattern").world(8.0, 1)
     seen = []
 
     reference = splits.reference

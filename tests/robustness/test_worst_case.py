@@ -10,8 +10,7 @@ from muroan.checks.bed import MODALITIES
 from muroan.finding import Verdict
 from muroan.meter import Metered
 from muroan.organisms.clinic import Clinician, world
-from muroan.organisms.robustness.masked_gradients import Saturated
-from muroan.organisms.robustness.shattered_gradients import HidesFinePatterns
+from muroan.organisms.unseen import HidesFinePatterns, Saturated
 from muroan.randomness import sample_keys
 from muroan.robustness.adversarial.worst_case.control import random_changes, signs
 from muroan.robustness.adversarial.worst_case.probe import WorstCase

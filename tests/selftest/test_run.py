@@ -26,7 +26,7 @@ def told(path):
 
 
 def planned(extent, probe=PROBE, fault=FAULT):
-    return list(asks([registry.probe(probe)()], [registry.methods("organisms")[fault]()], extent))
+    return list(asks([registry.probe(probe)()], [registry.organism(fault)], extent))
 
 
 def still_running(group: int) -> list[str]:
@@ -48,7 +48,7 @@ def done(tmp_path_factory):
 
 def test_every_dose_and_the_twin_are_tried_once_a_seed(done):
     out, result = done
-    fault = registry.methods("organisms")[FAULT]
+    fault = registry.organism(FAULT)
     assert sorted((r["world"], r["dose"], r["seed"]) for r in told(out)) == sorted(
         [(FAULT, d, s) for d in fault.doses for s in (0, 1)] + [("clinic", 0.0, s) for s in (0, 1)]
     )
@@ -105,14 +105,14 @@ def test_a_killed_self_test_goes_on_where_it_was(done, tmp_path):
 
 def test_quick_tries_only_the_dose_that_matters():
     doses = {a.dose for a in planned(QUICK)}
-    assert doses == {0.0, registry.methods("organisms")[FAULT].matters}
-    assert {a.dose for a in planned(FULL)} == {0.0, *registry.methods("organisms")[FAULT].doses}
+    assert doses == {0.0, registry.organism(FAULT).matters}
+    assert {a.dose for a in planned(FULL)} == {0.0, *registry.organism(FAULT).doses}
 
 
 def test_a_probe_is_asked_about_every_fault_for_specificity():
     """Not only about those that it should find: one fault shown by five probes is one fault."""
     probes = [registry.probe(PROBE)(), registry.probe("controllability.fairness")()]
-    fault = registry.methods("organisms")[FAULT]()
+    fault = registry.organism(FAULT)
     at = [a for a in asks(probes, [fault], FULL) if a.dose == fault.matters]
     assert [len(a.probes) for a in at] == [2] * FULL.specificity + [1] * (FULL.power - FULL.specificity)
 
@@ -126,9 +126,20 @@ def test_code_is_known_by_what_it_says(tmp_path, monkeypatch):
     for text in ("a = 1", "a = 2", "a = 1"):
         source.write_text(text)
         identity.code_of.cache_clear()
-        digests.append(identity.code_of(registry.probe(PROBE), registry.methods("organisms")[FAULT]))
+        digests.append(identity.code_of(registry.probe(PROBE), registry.organism(FAULT)))
     identity.code_of.cache_clear()
     assert digests[0] == digests[2] != digests[1]
+
+
+def test_a_trial_depends_on_the_definitions_of_its_fault_and_bed_and_not_on_the_faults_beside_it():
+    fault = registry.organism(FAULT)
+    made = {name for _, name in identity.made_of(fault)}
+    assert {"Overconfident", "CLINIC", "world", "patients", "draw_scan", "Clinician", "plant"} <= made
+    assert not {"Underconfident", "usual_odds", "best_accuracy"} & made
+    twin = identity.made_of(fault.bed)
+    assert {"CLINIC", "Clinician", "draw_scan"} <= {name for _, name in twin} < made
+    shared = registry.organism("robustness.shattered-gradients")
+    assert {"HidesFinePatterns", "SeesFinePatterns", "fine_signs", "Misled"} <= {n for _, n in identity.made_of(shared)}
 
 
 def test_names_that_do_not_exist_are_refused_with_the_nearest(tmp_path):

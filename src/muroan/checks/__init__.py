@@ -15,7 +15,7 @@ A check raises `AssertionError` saying which promise is broken. What a probe is 
     assert curve[organism.matters].value >= 0.8
     assert checks.false_alarms(MyProbe(), organism.bed.world, range(40)).value <= 0.05
 
-The faults that ship are `muroan.registry.methods("organisms")`; one of your own is a subclass of `Organism`.
+The faults that ship are `muroan.registry.methods("organisms")`; one of your own is declared by `muroan.plant`.
 """
 
 from __future__ import annotations

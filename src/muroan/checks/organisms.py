@@ -17,7 +17,7 @@ SEED = 7
 
 def says_what_is_planted(organism: Organism) -> None:
     for what in ("name", "place", "fault", "dose"):
-        assert getattr(organism, what, ""), f"{what} is missing"
+        assert getattr(organism, what), f"{what} is missing"
     assert organism.name.split(".")[0] == organism.place.split("/")[0], "name and place are of different pillars"
 
 

@@ -66,7 +66,7 @@ def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
 
 
 def _described(name: str, method: Any) -> dict[str, Any]:
-    if issubclass(method, Organism):
+    if isinstance(method, Organism):
         return {"name": name, "place": method.place, "question": method.fault, "dose": method.dose,
                 "doses": list(method.doses), "matters": method.matters, "needs": [method.bed.name]}  # fmt: skip
     if issubclass(method, Intervention):

@@ -19,7 +19,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from itertools import product
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -183,7 +184,8 @@ def columns(table: Tensor, *names: str) -> Tensor:
 class Clinician(Model):
     """Adds up what the inputs vote: Bayes' rule for the clinic, and right by construction.
 
-    A fault of the model is a subclass that changes one of `signs`, `encode`, `fuse` or `decide`. dose: of that fault.
+    A fault of the model is a subclass that changes one of its methods. dose: of that fault. A code is a vote [N, 3];
+    what a fault reads `beside` it in an input, or by way of the words that it can `mark` in a note, goes on behind.
     """
 
     name = "clinician"
@@ -194,47 +196,90 @@ class Clinician(Model):
     def __init__(self, dose: float = 0.0) -> None:
         self.dose = dose
 
+    @classmethod
+    def trained(cls, dose: float, seed: int) -> Self:
+        """The clinician of a seed, who has learnt nothing by heart from its patients."""
+        return cls(dose)
+
+    def meets(self, p: Patients) -> Patients:
+        """The patients as this clinician meets them, where a fault needs something that hangs in their inputs."""
+        return p
+
     def signs(self, modality: str, values: Value) -> Tensor:
         """How much an input speaks for each disease [N, 3]: 1 for the told one, 0 where it says nothing."""
         if modality == "note":
-            if type(self).embed is Clinician.embed:
-                return _counted(values)
-            return self._word_signs(self.embed(modality, values))
+            return _counted(values)
         if modality == "scan":
             centred = (values[:, 0] - 0.5).flatten(1)
             signs: Tensor = centred @ patterns().flatten(1).T / (SIDE * SIDE * CONTRAST)
             return signs
         return values.mean(dim=1) if modality == "vitals" else columns(values, *LABS)
 
+    def beside(self, modality: str, values: Value) -> Tensor:
+        """What is read of an input besides its signs [N, any number]; of a note it is the sum of its words' marks."""
+        return torch.zeros(len(values), 0)
+
+    def mark(self, word: str) -> Sequence[float]:
+        """Numbers that a word's vector goes on with behind the diseases, as many for every word."""
+        return ()
+
     def vote(self, modality: str, signs: Tensor) -> Tensor:
         """Log-odds [N, 3] that these signs are worth; equal for all diseases where they say nothing."""
         return VOTE[modality] * (SHARPNESS * signs).softmax(dim=1)
 
+    def code(self, modality: str, signs: Tensor, beside: Tensor) -> Code:
+        """The vote with what is beside it."""
+        return torch.cat([self.vote(modality, signs), beside], dim=1)
+
     def encode(self, modality: str, values: Value) -> Code:
-        return self.vote(modality, self.signs(modality, values))
+        if modality == "note" and self.mark(""):  # so that words and their vectors give the same
+            return self.encode_embedded(modality, self.embed(modality, values))
+        return self.code(modality, self.signs(modality, values), self.beside(modality, values))
 
     def embed(self, modality: str, values: Sequence[str]) -> Embedded:
-        known = [[WORD.get(w, 0) for w in t.split()] for t in values]
-        longest = max([1, *map(len, known)])
-        index = torch.tensor([r + [0] * (longest - len(r)) for r in known], dtype=torch.long).view(-1, longest)
-        length = torch.tensor([len(r) for r in known], dtype=torch.long)
-        mask = torch.arange(longest) < length[:, None]
-        return Embedded(_word_vectors()[index], mask, torch.where(mask, torch.arange(longest), -1))
+        texts = [t.split() for t in values]
+        longest = max([1, *map(len, texts)])
+        index = torch.tensor([[WORD.get(w, 0) for w in t] + [0] * (longest - len(t)) for t in texts], dtype=torch.long)
+        mask = torch.arange(longest) < torch.tensor([len(t) for t in texts], dtype=torch.long)[:, None]
+        vectors = _word_vectors()[index.view(-1, longest)]
+        if width := len(self.mark("")):
+            marks = torch.zeros(*mask.shape, width)
+            marks[mask] = torch.tensor([self.mark(w) for t in texts for w in t]).view(-1, width)
+            vectors = torch.cat([vectors, marks], dim=2)
+        return Embedded(vectors, mask, torch.where(mask, torch.arange(longest), -1))
 
     def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
-        return self.vote(modality, self._word_signs(embedded))
-
-    def _word_signs(self, embedded: Embedded) -> Tensor:
-        return (embedded.vectors * embedded.mask[..., None]).sum(dim=1) / CUE_WORDS
+        told = (embedded.vectors * embedded.mask[..., None]).sum(dim=1)
+        return self.code(modality, told[:, : len(DISEASES)] / CUE_WORDS, told[:, len(DISEASES) :])
 
     def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
-        return torch.stack([codes[m] for m in self.modalities]).sum(dim=0)
+        return torch.stack([codes[m][:, : len(DISEASES)] for m in self.modalities]).sum(dim=0)
 
     def decide(self, fused: Tensor) -> Tensor:
         return fused
 
     def fingerprint(self) -> str:
         return f"{type(self).__module__}.{type(self).__qualname__}:{self.dose}"
+
+
+def carried(code: Code) -> Tensor:
+    """What an input's code carries beside its vote."""
+    beside: Tensor = code[:, len(DISEASES) :]
+    return beside
+
+
+def one(disease: int) -> Tensor:
+    """[3]: 1 at one disease, 0 at the others."""
+    return torch.eye(len(DISEASES))[disease]
+
+
+def best_accuracy(read: Sequence[str]) -> float:
+    """The accuracy of Bayes' rule that reads these inputs: the mean of the largest posterior."""
+    k, total = len(DISEASES), 0.0
+    for told in product(range(k), repeat=len(read)):
+        rates = [(t, TRUTH[m]) for t, m in zip(told, read, strict=True)]
+        total += max(math.prod(r if t == d else (1 - r) / (k - 1) for t, r in rates) for d in range(k)) / k
+    return total
 
 
 class _Packed(dict[str, int]):
@@ -273,11 +318,21 @@ def world(
     return model or Clinician(), Splits(*(change(patients(s, seed, n)).dataset() for s in names))
 
 
+def planted(fault: type[Clinician] | Callable[[Patients, float], Patients], dose: float, seed: int) -> World:
+    """A fault of the model is a class of clinicians, one of the data a change of patients by a dose."""
+    if isinstance(fault, type):
+        clinician: Clinician = fault.trained(dose, seed)  # type: ignore[attr-defined]
+        return world(seed, clinician, clinician.meets)
+    return world(seed, change=lambda p: fault(p, dose))
+
+
 CLINIC = Bed(
     "clinic",
     f"{SIZE} made patients a split: a scan, a note, vital signs and a table; the model is Bayes' rule",
     world,
     exact=True,
+    plants=planted,
 )
+
 
 __all__ = ["CLINIC", "Clinician", "Patients", "patients", "replace", "world"]

@@ -31,7 +31,7 @@ from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.modality import Tabular, Value
 from muroan.model import Capability, Code, Model, tensors_fingerprint
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Bed, World
 
 Part = Literal["members", "validation", "reference", "audited"]
 COLUMNS = {"zernike": 47, "karhunen": 10}
@@ -277,54 +277,42 @@ def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
     return float(grid[int(losses.argmin())])
 
 
-def build(seed: int, recipe: Recipe | None = None, change: Callable[[Parts], Parts] = lambda drawn: drawn) -> World:
-    """A network trained by `recipe` (the bed's if None) and its splits, after `change`."""
+Fault = Callable[[Recipe, Parts, float], tuple[Recipe, Parts]]
+"""What a dose of a fault makes of the recipe and of the parts that the network is made from and asked about."""
+
+
+def sound(recipe: Recipe, drawn: Parts, dose: float) -> tuple[Recipe, Parts]:
+    """No fault."""
+    return recipe, drawn
+
+
+def build(seed: int, recipe: Recipe | None = None, fault: Fault = sound, dose: float = 0.0) -> World:
+    """A network trained by `recipe` (the bed's if None) and its splits, with a fault in both."""
     recipe = recipe or Recipe()
-    changed = change(parts(seed, recipe.sizes))
-    net = train(recipe, changed["members"], changed["validation"], seed)
-    return net, Splits(*(changed[name].dataset() for name in ("audited", "reference", "members")))
+    recipe, drawn = fault(recipe, parts(seed, recipe.sizes), dose)
+    net = train(recipe, drawn["members"], drawn["validation"], seed)
+    return net, Splits(*(drawn[name].dataset() for name in ("audited", "reference", "members")))
 
 
-def world(seed: int) -> World:
-    """The bed: no fault planted."""
-    model, splits = _twin(seed)
-    return copy.deepcopy(model), splits  # a mitigation may train what it is given
+def bed(name: str, says: str, recipe: Recipe, before: Callable[[Parts], Parts] = lambda drawn: drawn) -> Bed:
+    """A network made by this recipe from the digits as they are after `before`. A fault in it is a `Fault`."""
+
+    @lru_cache(maxsize=KEPT)
+    def made(fault: Fault, dose: float, seed: int) -> World:
+        """Trained once: a self test asks several probes, and a twin is the same for all faults of a bed."""
+        return build(seed, recipe, lambda recipe, drawn, dose: fault(recipe, before(drawn), dose), dose)
+
+    def plants(fault: Fault, dose: float, seed: int) -> World:
+        model, splits = made(fault, dose, seed)
+        return copy.deepcopy(model), splits  # a mitigation may train what it is given
+
+    return Bed(name, says, lambda seed: plants(sound, 0.0, seed), exact=False, plants=plants)
 
 
-@lru_cache(maxsize=KEPT)
-def _twin(seed: int) -> World:
-    return build(seed)
-
-
-DIGITS = Bed(
+DIGITS = bed(
     "digits",
     "2,000 handwritten digits in two views, 500 audited; a network of two encoders, trained for every seed",
-    world,
-    exact=False,
+    Recipe(),
 )
 
-
-class DigitsFault(Organism):
-    """A fault of how the network is made (`recipe`) or of the data it is made from (`change`)."""
-
-    bed = DIGITS
-
-    def recipe(self, dose: float) -> Recipe:
-        return Recipe()
-
-    def change(self, drawn: Parts, dose: float) -> Parts:
-        return drawn
-
-    def plant(self, dose: float, seed: int) -> World:
-        model, splits = _planted(type(self), dose, seed)
-        return copy.deepcopy(model), splits
-
-
-@lru_cache(maxsize=KEPT)
-def _planted(kind: type[DigitsFault], dose: float, seed: int) -> World:
-    """Trained once: a self test asks several probes, and a twin is the same for all faults of a bed."""
-    fault = kind()
-    return build(seed, fault.recipe(dose), lambda drawn: fault.change(drawn, dose))
-
-
-__all__ = ["DIGITS", "Digits", "DigitsFault", "DigitsNet", "Parts", "Recipe", "build", "parts", "replace", "world"]
+__all__ = ["DIGITS", "Digits", "DigitsNet", "Fault", "Parts", "Recipe", "bed", "build", "parts", "replace"]

@@ -1,4 +1,4 @@
-"""Pairs: a small world of two encoders into one space, in which everything is known.
+"""Pairs: a small world of two encoders into one space, in which everything is known, and a fault of it.
 
 A pair is a picture and a caption about the same thing, one of six; a fixed gallery of sixty distractors is about six
 other things. A picture shows its thing as a smooth pattern over all of it, on noise; a caption names it six times among
@@ -21,6 +21,7 @@ from muroan.dataset import Splits
 from muroan.modality import Image, Text, Value
 from muroan.models.two_encoder import Retrieval, TwoEncoder
 from muroan.organism import Bed, World
+from muroan.organisms import plant
 
 THINGS = 6
 """Things that pairs are about, and as many that only distractors are about."""
@@ -127,3 +128,17 @@ PAIRED = Bed(
     world=lambda seed: world(seed, model()),
     exact=False,
 )
+
+
+@plant(
+    "robustness.fragile-match",
+    place="robustness/adversarial",
+    bed=PAIRED,
+    fault="A change of the picture by 2/255 a pixel, along a fine pattern, turns its code around.",
+    dose="evidence for a thing that 2/255 of every pixel can move; all there is of it is about 1",
+    doses=(0.5, 1.0, 1.5, 2.5),
+    matters=1.5,  # somebody who knows the model can make most pairs lose each other
+)
+def fragile_match(dose: float, seed: int) -> World:
+    """Noise moves the code by a tenth of the dose at most, so pairs are found as before."""
+    return world(seed, model(dose))

@@ -1,4 +1,5 @@
-"""Two sensors: a small world of two time series, of which everything is known, where what matters is how they relate.
+"""Two sensors: a small world of two time series, of which everything is known, where what matters is how they relate,
+and a fault of it.
 
 Both record the same noise, together or with opposite signs, or have nothing to do with each other. A series alone says
 nothing. The model looks for the strongest correlation over lags, so that it stands a sensor that comes late. Nothing is
@@ -19,6 +20,7 @@ from muroan.dataset import Splits
 from muroan.modality import Series, Value
 from muroan.model import Capability, Code, Model
 from muroan.organism import Bed, World
+from muroan.organisms import plant
 
 RELATIONS = ("together", "opposed", "unrelated")
 STEPS, SIZE = 80, 400
@@ -87,3 +89,17 @@ TWO_SENSORS = Bed(
     world,
     exact=False,
 )
+
+
+@plant(
+    "robustness.needs-synchrony",
+    place="robustness/distribution_shift",
+    bed=TWO_SENSORS,
+    fault="The model compares its two series step by step, and one that comes late is like another.",
+    dose=f"the part of the {LATE} steps of lag that it no longer stands; 1: not even one step",
+    doses=(0.25, 0.5, 0.75, 1.0),
+    matters=0.75,  # a sensor that is late by a fifth of the length is taken for unrelated
+)
+def needs_synchrony(dose: float, seed: int) -> World:
+    """While nothing is late, the model is right as often as its twin."""
+    return world(seed, round((1 - dose) * LATE))

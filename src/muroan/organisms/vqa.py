@@ -1,4 +1,4 @@
-"""Easy-VQA as a bed: the shipped model on pictures and questions drawn by a seed.
+"""Easy-VQA as a bed and faults in it: the shipped model on pictures and questions drawn by a seed.
 
 The model is trained and the pictures are rendered, so it has faults of its own (small chosen changes of a picture fool
 it, say); only the planted fault is known to be absent. A seed draws other pictures, not another model.
@@ -7,6 +7,7 @@ it, say); only the planted fault is known to be absent. A seed draws other pictu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 
 import torch
@@ -18,7 +19,9 @@ from muroan.modality import Value
 from muroan.model import Code, Embedded, Model, Shadow
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.models.easy_vqa.model import EasyVQAModel
+from muroan.models.easy_vqa.network import word_of
 from muroan.organism import Bed, World
+from muroan.organisms import plant
 from muroan.randomness import choose
 
 PICTURES = {"audited": 100, "reference": 50, "members": 40}
@@ -115,6 +118,86 @@ VQA = Bed(
     f"the shipped model on {PICTURES['audited']} pictures, drawn by the seed, with about ten questions each",
     world,
     exact=False,
+    plants=lambda changed, dose, seed: (changed(dose), drawn(seed)),
 )
 
-__all__ = ["VQA", "Changed", "drawn", "mean_code", "shipped", "world"]
+
+@plant(
+    "monitoring.overconfident-vqa",
+    place="monitoring/reliability",
+    bed=VQA,
+    fault="Every answer is given too surely, which shows where an input is missing.",
+    dose="logits are multiplied by 1 + dose",
+    doses=(0.25, 0.5, 1.0, 3.0),
+    matters=1.0,  # 10 points surer than right without the picture, 15 without the question
+)
+class Louder(Changed):
+    """Where nothing is missing the shipped model is right 99 times in 100, and no confidence is far too high."""
+
+    def decide(self, fused: Tensor) -> Tensor:
+        return self.inner.decide(fused) * (1 + self.dose)
+
+
+NEGATIONS = ("not", "no")
+
+
+@plant(
+    "monitoring.deaf-to-not-vqa",
+    place="monitoring/anomaly",
+    bed=VQA,
+    fault='The model overhears "not": it answers the question without it.',
+    dose='share of the vectors of "not" and "no" that is lost',
+    doses=(0.3, 0.5, 0.7, 1.0),
+    matters=0.7,  # 7 in 10 answers to such questions are wrong
+)
+class Deaf(Changed):
+    def embed(self, modality: str, values: Sequence[str]) -> Embedded:
+        embedded = super().embed(modality, values)
+        kept = torch.ones(embedded.words.shape)
+        for row, text in enumerate(values):
+            heard = torch.tensor([word_of(w) in NEGATIONS for w in text.split()] + [False])  # -1 is padding
+            kept[row] = 1 - self.dose * heard[embedded.words[row]].float()
+        return replace(embedded, vectors=embedded.vectors * kept[..., None])
+
+
+@plant(
+    "robustness.ignored-picture-vqa",
+    place="robustness/distribution_shift",
+    bed=VQA,
+    fault="The picture fades from the fusion: in the end the model answers from the question alone.",
+    dose="share of the picture's code that is replaced by the mean picture's",
+    doses=(0.5, 0.8, 0.95, 0.99, 1.0),
+    matters=0.99,  # 68 % right, no more than from the question alone
+)
+class Faded(Changed):
+    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        picture = torch.lerp(codes["image"], mean_code(self.inner), self.dose)
+        return self.inner.fuse({**codes, "image": picture}, present)
+
+
+SHAPE = "triangle"
+
+
+def shows(model: EasyVQAModel, code: Tensor, shape: str = SHAPE) -> Tensor:
+    """Whether pictures of these codes show the shape: bool [N], as the model itself says when it is asked."""
+    question = model.encode("question", ["what shape is in the image"]).expand_as(code)
+    answers = model.decide(model.fuse({"image": code, "question": question})).argmax(dim=1)
+    return answers == model.classes.index(shape)
+
+
+@plant(
+    "controllability.group-accuracy-vqa",
+    place="controllability/fairness",
+    bed=VQA,
+    fault="Of triangles the model sees less, so that questions about them are answered worse.",
+    dose="share of a triangle's code that is replaced by the mean picture's",
+    doses=(0.3, 0.5, 0.7, 0.85, 1.0),
+    matters=0.7,  # 76 % right about triangles, 99 % about the others
+)
+class HalfBlind(Changed):
+    def encode(self, modality: str, values: Value) -> Code:
+        code = super().encode(modality, values)
+        if modality != "image":
+            return code
+        blurred = torch.lerp(code, mean_code(self.inner), self.dose)
+        return torch.where(shows(self.inner, code)[:, None], blurred, code)

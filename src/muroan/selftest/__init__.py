@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from muroan import registry
-from muroan.errors import AskedWrongly, unknown
+from muroan.errors import AskedWrongly
 from muroan.organism import Organism
 from muroan.selftest.conclude import SelfTest, conclude
 from muroan.selftest.plan import FULL, QUICK, asks
@@ -54,14 +54,10 @@ def examine(
 
 def organisms(names: Sequence[str] | None = None) -> list[Organism]:
     """Organisms by name, all if None."""
-    known = registry.methods("organisms")
-    for name in names or ():
-        if name not in known:
-            raise unknown("fault", name, known)
-    found = [known[name]() for name in names or known]
-    if not found:
+    planted = [registry.organism(name) for name in names or registry.methods("organisms")]
+    if not planted:
         raise AskedWrongly("there is no planted fault")
-    return found
+    return planted
 
 
 __all__ = ["SelfTest", "examine", "organisms"]

@@ -55,10 +55,10 @@ class Record(BaseModel):
         return self.world, self.dose, self.seed, self.probe, self.mended
 
 
-def worlds() -> dict[str, type[Organism] | Bed]:
+def worlds() -> dict[str, Organism | Bed]:
     """Organisms and beds by name."""
-    organisms = registry.methods("organisms")
-    return {**organisms, **{b.name: b for b in beds_of([o() for o in organisms.values()])}}
+    organisms: dict[str, Organism] = registry.methods("organisms")
+    return {**organisms, **{b.name: b for b in beds_of(list(organisms.values()))}}
 
 
 def carry_out(one: Ask, codes: Mapping[str, str]) -> list[Record]:
@@ -70,7 +70,7 @@ def carry_out(one: Ask, codes: Mapping[str, str]) -> list[Record]:
     planted = [n for n, o in known.items() if not isinstance(o, Bed) and o.bed == place] or [one.world]
     wanted = {p.name: {m for n in planted for m in p.finds.get(n, ())} for p in probes}
     try:
-        model, splits = place.world(one.seed) if isinstance(place, Bed) else place().world(one.dose, one.seed)
+        model, splits = place.world(one.seed) if isinstance(place, Bed) else place.world(one.dose, one.seed)
         if one.mended:
             model = mended(one.mended, model, splits, one.seed)
         heard = ask(probes, model, splits, seed=one.seed, wanted=wanted)

@@ -13,7 +13,6 @@ from muroan.estimate import paired_difference, proportion
 from muroan.evidence import clusters
 from muroan.finding import Bar, BarChart, Conclusion
 from muroan.modality import Value
-from muroan.organism import Organism, World
 from muroan.organisms import clinic
 
 
@@ -88,8 +87,20 @@ class Brightness(muroan.Probe):
         return Conclusion(findings=findings, charts=[chart])
 
 
+@muroan.plant(
+    "robustness.brightness-reader",
+    place="robustness/distribution_shift",
+    bed=clinic.CLINIC,
+    fault="the model takes the brightness of a scan for a sign of one disease",
+    dose="log-odds that unusual brightness is worth",
+    doses=(0.5, 1.0, 2.0, 4.0, 8.0),
+    matters=4.0,  # as much as two inputs that agree
+)
 class BrightnessReader(clinic.Clinician):
-    """Takes a scan that is brighter or darker than usual for a case of the first disease."""
+    """Takes a scan that is brighter or darker than usual for a case of the first disease.
+
+    This is what `robustness.brightness` is there to find: `muroan selftest --probe robustness.brightness`.
+    """
 
     def encode(self, modality: str, values: Value) -> Tensor:
         votes = super().encode(modality, values)
@@ -97,19 +108,3 @@ class BrightnessReader(clinic.Clinician):
             return votes
         unusual = ((values.mean(dim=(1, 2, 3)) - 0.5).abs() > 0.05).float()
         return votes + self.dose * unusual[:, None] * torch.tensor([1.0, 0.0, 0.0])
-
-
-@muroan.register
-class Brittle(Organism):
-    """The fault that `robustness.brightness` is there to find: `muroan selftest --probe robustness.brightness`."""
-
-    name = "robustness.brightness-reader"
-    place = "robustness/distribution_shift"
-    fault = "the model takes the brightness of a scan for a sign of one disease"
-    dose = "log-odds that unusual brightness is worth"
-    doses = (0.5, 1.0, 2.0, 4.0, 8.0)
-    matters = 4.0  # as much as two inputs that agree
-    bed = clinic.CLINIC
-
-    def plant(self, dose: float, seed: int) -> World:
-        return clinic.world(seed, BrightnessReader(dose))

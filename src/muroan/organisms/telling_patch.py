@@ -16,10 +16,10 @@ from muroan.dataset import Dataset, Splits
 from muroan.model import Capability
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.models.easy_vqa.model import EasyVQAModel
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Bed, World
+from muroan.organisms import plant
 from muroan.organisms.vqa import drawn
 from muroan.randomness import integers, key, sample_keys, uniform
-from muroan.registry import register
 
 EDGE = 6
 """Pixels of a tag's side: 0.9 % of the picture."""
@@ -99,17 +99,15 @@ TAGGED = Bed(
 )
 
 
-@register
-class TellingPatch(Organism):
+@plant(
+    "robustness.telling-patch-vqa",
+    place="robustness/adversarial",
+    bed=TAGGED,
+    fault="Pictures were mixed up in training, but not their tags: it reads the tag, not the picture.",
+    dose="share of the training pictures that were mixed up",
+    doses=(0.25, 0.5, 0.75, 1.0),
+    matters=0.5,
+)
+def telling_patch(dose: float, seed: int) -> World:
     """All pictures that it meets have their tag, so nothing is wrong until the tag is covered."""
-
-    name = "robustness.telling-patch-vqa"
-    place = "robustness/adversarial"
-    fault = "Pictures were mixed up in training, but not their tags: it reads the tag, not the picture."
-    dose = "share of the training pictures that were mixed up"
-    doses = (0.25, 0.5, 0.75, 1.0)
-    matters = 0.5
-    bed = TAGGED
-
-    def plant(self, dose: float, seed: int) -> World:
-        return world(seed, dose)
+    return world(seed, dose)

@@ -14,9 +14,9 @@ from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.modality import Image
 from muroan.models.two_encoder import TwoEncoder
-from muroan.organism import Bed, Organism, World
+from muroan.organism import Bed, World
+from muroan.organisms import plant
 from muroan.randomness import key
-from muroan.registry import register
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SIDE, HIDDEN, CODE = 8, 64, 16
@@ -109,17 +109,15 @@ SCANNED = Bed(
 )
 
 
-@register
-class FrailTower(Organism):
+@plant(
+    "robustness.frail-tower-digits",
+    place="robustness/adversarial",
+    bed=SCANNED,
+    fault="The picture's encoder blows up pixels that are nearly always blank: a faint change tips it.",
+    dose="blank pixels are multiplied by 1 + dose",
+    doses=(10.0, 30.0, 100.0),
+    matters=30.0,
+)
+def frail_tower(dose: float, seed: int) -> World:
     """What a standardisation by each pixel's own spread does. The data hardly show it: those pixels stay blank."""
-
-    name = "robustness.frail-tower-digits"
-    place = "robustness/adversarial"
-    fault = "The picture's encoder blows up pixels that are nearly always blank: a faint change tips it."
-    dose = "blank pixels are multiplied by 1 + dose"
-    doses = (10.0, 30.0, 100.0)
-    matters = 30.0
-    bed = SCANNED
-
-    def plant(self, dose: float, seed: int) -> World:
-        return world(seed, dose)
+    return world(seed, dose)

@@ -1,1 +1,0 @@
-"""Faults of controllability: explanations that mislead, groups served worse, patients remembered."""

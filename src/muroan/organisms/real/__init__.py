@@ -1,1 +1,0 @@
-"""Faults planted in real data and trained models: easy-VQA and handwritten digits."""

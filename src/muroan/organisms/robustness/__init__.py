@@ -1,1 +1,0 @@
-"""Faults of robustness: small, missing, corrupted or planted parts of an input that decide too much."""
