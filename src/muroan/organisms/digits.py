@@ -30,7 +30,7 @@ from muroan.data import multiple_features as source
 from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.modality import Tabular, Value
-from muroan.model import Capability, Code, Model, tensors_fingerprint
+from muroan.model import Capability, Code, Model, weights_fingerprint
 from muroan.organism import Bed, World
 
 Part = Literal["members", "validation", "reference", "audited"]
@@ -159,17 +159,6 @@ class Recipe:
     sizes: Mapping[Part, int] = field(default_factory=SIZES.copy)
 
 
-Weights = dict[str, Tensor]
-
-
-class _Layer(nn.Module):
-    """A layer's parameters, so that mitigations can train them."""
-
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter) -> None:
-        super().__init__()
-        self.weight, self.bias = weight, bias
-
-
 class DigitsNet(Model):
     """One layer a view, their codes side by side, one layer to the logits, divided by a temperature."""
 
@@ -178,38 +167,35 @@ class DigitsNet(Model):
     classes = source.DIGITS
     capabilities = frozenset({Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.TRAIN})
 
-    def __init__(self, weights: Mapping[str, Tensor], temperature: float = 1.0) -> None:
-        self.weights = {name: nn.Parameter(w.detach(), requires_grad=False) for name, w in weights.items()}
-        self.temperature = temperature
-        self._layers = nn.ModuleDict({name: _Layer(*self._layer(name)) for name in (*COLUMNS, "head")})
+    def __init__(self, layers: nn.ModuleDict, temperature: float = 1.0) -> None:
+        self.layers, self.temperature = layers.requires_grad_(False), temperature
 
     def encode(self, modality: str, values: Value) -> Code:
-        return functional.relu(functional.linear(values, *self._layer(modality)))
+        return functional.relu(self.layers[modality](values))
 
     def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
         return torch.cat([codes[m] for m in self.modalities], dim=1)
 
     def decide(self, fused: Tensor) -> Tensor:
-        return functional.linear(fused, *self._layer("head")) / self.temperature
-
-    def _layer(self, name: str) -> tuple[nn.Parameter, nn.Parameter]:
-        return self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+        logits: Tensor = self.layers["head"](fused) / self.temperature
+        return logits
 
     def trainable(self) -> nn.ModuleDict:
-        return self._layers
+        return self.layers
 
     def fingerprint(self) -> str:
-        return f"{self.name}:{tensors_fingerprint(self.weights)}:{self.temperature!r}"
+        return f"{self.name}:{weights_fingerprint(self.layers)}:{self.temperature!r}"
 
 
-def initial(hidden: int, generator: torch.Generator) -> Weights:
-    """Random weights: nothing but `generator` decides them."""
+def initial(hidden: int, generator: torch.Generator) -> nn.ModuleDict:
+    """Layers with random weights: nothing but `generator` decides them."""
     shapes = {m: (hidden, len(MODALITIES[m].columns)) for m in COLUMNS} | {"head": (10, hidden * len(COLUMNS))}
-    out: Weights = {}
+    layers = nn.ModuleDict()
     for name, (width, ins) in shapes.items():
-        out[f"{name}.weight"] = torch.randn(width, ins, generator=generator) / math.sqrt(ins)
-        out[f"{name}.bias"] = torch.zeros(width)
-    return out
+        layers[name] = nn.utils.skip_init(nn.Linear, ins, width)  # type: ignore[no-untyped-call]
+        layers[name].weight.data = torch.randn(width, ins, generator=generator) / math.sqrt(ins)
+        layers[name].bias.data = torch.zeros(width)
+    return layers
 
 
 def train(recipe: Recipe, members: Digits, validation: Digits, seed: int) -> DigitsNet:
@@ -218,27 +204,24 @@ def train(recipe: Recipe, members: Digits, validation: Digits, seed: int) -> Dig
     net = DigitsNet(initial(recipe.hidden, generator))
     inputs, labels = members.inputs(), torch.from_numpy(members.label)
     held, truth = validation.inputs(), torch.from_numpy(validation.label)
-    best, kept = math.inf, weights(net)
+    best, kept = math.inf, copy.deepcopy(net.layers)
     with torch.enable_grad():
-        parameters = [w.requires_grad_() for w in net.weights.values()]
-        optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
+        parameters = net.layers.requires_grad_(True).parameters()
+        optimiser: torch.optim.Optimizer = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
         for step in range(1, recipe.steps + 1):
             _step(net, optimiser, _disturbed(inputs, labels, recipe, generator), labels)
             if step % recipe.every == 0:
                 with torch.no_grad():
                     loss = float(functional.cross_entropy(net.predict(held), truth))
                 if loss < best:
-                    best, kept = loss, weights(net)
+                    best, kept = loss, copy.deepcopy(net.layers)
         trained = DigitsNet(kept)
-        with torch.no_grad():
-            temperature = fitted_temperature(trained.predict(held), truth)
-        _overtime(recipe, trained, inputs, labels)
-    return DigitsNet(weights(trained), temperature)
-
-
-def weights(net: DigitsNet) -> Weights:
-    """A copy of the network's weights."""
-    return {name: w.detach().clone() for name, w in net.weights.items()}
+        temperature = fitted_temperature(trained.predict(held), truth)
+        if recipe.overtime:
+            optimiser = torch.optim.Adam(trained.layers.requires_grad_(True).parameters(), lr=recipe.rate)
+            for _ in range(round(recipe.overtime * recipe.steps)):
+                _step(trained, optimiser, inputs, labels)
+    return DigitsNet(trained.layers, temperature)
 
 
 def _step(net: DigitsNet, optimiser: torch.optim.Optimizer, inputs: Mapping[str, Tensor], labels: Tensor) -> None:
@@ -260,14 +243,6 @@ def _disturbed(
         gone = (draws >= k * dropped) & (draws < (k + 1) * dropped)
         out[m] = torch.where(gone, 0.0, noised)
     return out
-
-
-def _overtime(recipe: Recipe, net: DigitsNet, inputs: Mapping[str, Tensor], labels: Tensor) -> None:
-    if not recipe.overtime:
-        return
-    optimiser = torch.optim.Adam([w.requires_grad_() for w in net.weights.values()], lr=recipe.rate)
-    for _ in range(round(recipe.overtime * recipe.steps)):
-        _step(net, optimiser, inputs, labels)
 
 
 def fitted_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -28,39 +28,18 @@ PICTURES = {"audited": 100, "reference": 50, "members": 40}
 """Pictures of each split, each with all its questions, about ten."""
 
 
-class Changed(Model):
+class Changed(EasyVQAModel):
     """The shipped model with one of `encode_embedded`, `encode`, `fuse`, `decide` or `embed` overridden.
 
-    dose: of the fault. Its shadows have the fault too: it is a fault of the recipe.
+    dose: of the fault. inner: the model without it. Its shadows have the fault too: it is a fault of the recipe.
     """
 
-    name = "easy-vqa with a fault"
-
     def __init__(self, dose: float, inner: EasyVQAModel | None = None) -> None:
-        self.dose = dose
         self.inner = inner or shipped()
-        self.modalities, self.classes = self.inner.modalities, self.inner.classes
-        self.capabilities = self.inner.capabilities
+        vars(self).update(vars(self.inner))  # the same network, not a copy
+        self.dose, self.name, self.capabilities = dose, "easy-vqa with a fault", self.inner.capabilities
 
-    def encode(self, modality: str, values: Value) -> Code:
-        # Questions by way of `embed`, so that a fault of one is a fault of both.
-        if modality == "question":
-            distinct = {text: n for n, text in enumerate(dict.fromkeys(values))}
-            codes = self.encode_embedded(modality, self.embed(modality, list(distinct)))
-            return codes[torch.tensor([distinct[text] for text in values], dtype=torch.long)]
-        return self.inner.encode(modality, values)
-
-    def embed(self, modality: str, values: Sequence[str]) -> Embedded:
-        return self.inner.embed(modality, values)
-
-    def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
-        return self.inner.encode_embedded(modality, embedded)
-
-    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
-        return self.inner.fuse(codes, present)
-
-    def decide(self, fused: Tensor) -> Tensor:
-        return self.inner.decide(fused)
+    trainable = Model.trainable  # the network is that of all others
 
     def shadows(self) -> Sequence[Shadow]:
         return [
@@ -135,7 +114,7 @@ class Louder(Changed):
     """Where nothing is missing the shipped model is right 99 times in 100, and no confidence is far too high."""
 
     def decide(self, fused: Tensor) -> Tensor:
-        return self.inner.decide(fused) * (1 + self.dose)
+        return super().decide(fused) * (1 + self.dose)
 
 
 NEGATIONS = ("not", "no")
@@ -172,7 +151,7 @@ class Deaf(Changed):
 class Faded(Changed):
     def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
         picture = torch.lerp(codes["image"], mean_code(self.inner), self.dose)
-        return self.inner.fuse({**codes, "image": picture}, present)
+        return super().fuse({**codes, "image": picture}, present)
 
 
 SHAPE = "triangle"
