@@ -79,6 +79,11 @@ class Rows:
         return clusters(self.frame)
 
     @property
+    def units(self) -> list[str]:
+        """What samples are drawn by, to be independent: the cluster of each, or the sample itself."""
+        return self.clusters or self.frame["sample"].to_list()
+
+    @property
     def level(self) -> float:
         return self.about.level
 
@@ -86,6 +91,10 @@ class Rows:
         """The rows for which an expression holds, or bools [N] are true."""
         mask = keep if isinstance(keep, pl.Expr) else pl.Series(np.asarray(keep, dtype=bool))
         return replace(self, frame=self.frame.filter(mask))
+
+    def of_samples(self, other: Rows) -> Rows:
+        """The rows of those samples that another condition has rows of."""
+        return self.where(pl.col("sample").is_in(other.frame["sample"].implode()))
 
     def having(self, **columns: What) -> Rows:
         """The same rows with columns of numbers that were worked out of them."""

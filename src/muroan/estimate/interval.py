@@ -61,6 +61,11 @@ class Estimate(pydantic.BaseModel, frozen=True):
         """True if the whole interval lies on one side of `limit`, without touching it."""
         return not self.low <= limit <= self.high
 
+    def less(self, amount: float) -> Estimate:
+        """The figure less a number that is known for certain."""
+        moved = {name: getattr(self, name) - amount for name in ("value", "low", "high")}
+        return self.model_copy(update=moved)
+
     def __str__(self) -> str:
         places = _places(self.width, max(abs(self.value), abs(self.low), abs(self.high)))
         text = f"{self.value:.{places}f} [{self.low:.{places}f}, {self.high:.{places}f}] n={self.n}"
