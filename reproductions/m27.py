@@ -18,7 +18,7 @@ from muroan.auditing.observe import observe_all
 from muroan.data.easy_vqa import easy_vqa
 from muroan.estimate import Estimate, mean
 from muroan.models.easy_vqa import easy_vqa_model
-from muroan.monitoring.reliability import conformal_sets as cs
+from muroan.monitoring.reliability.conformal import sets as cs
 from muroan.monitoring.reliability.conformal.probe import Conformal
 
 SPLITS, ALPHA, FITTED = 30, 0.1, 700

@@ -20,7 +20,7 @@ from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.monitoring.reliability import selective
 from muroan.monitoring.reliability.calibration.probe import Calibration
-from muroan.monitoring.reliability.scored import conditions, scored
+from muroan.monitoring.reliability.scored import conditions, judged, scored
 
 
 def over_random_order(sure: Any, correct: Any, clusters: Any) -> Estimate:
@@ -31,29 +31,48 @@ def over_random_order(sure: Any, correct: Any, clusters: Any) -> Estimate:
     return mean(2 * (sure - sure.mean()) * (correct - correct.mean()), clusters)
 
 
+def soft_avu_counts(uncertainty: Any, confidence: Any, correct: Any, threshold: float) -> selective.Counts:
+    """The differentiable stand-ins of the four counts (Krishnan and Tickoo 2020): each sample weighs
+    p or 1 − p, times tanh(u) or 1 − tanh(u). Equal to `selective.avu_counts` where p is 0 or 1 and u is 0 or large."""
+    u, p = uncertainty, confidence
+    sure, right = u <= threshold, correct.astype(bool)
+    weights = (p * (1 - np.tanh(u)), p * np.tanh(u), (1 - p) * (1 - np.tanh(u)), (1 - p) * np.tanh(u))
+    cells = (right & sure, right & ~sure, ~right & sure, ~right & ~sure)
+    return selective.Counts(*(float(w[cell].sum()) for w, cell in zip(weights, cells, strict=True)))
+
+
+def auc_avu(uncertainty: Any, correct: Any, steps: int = 21) -> float:
+    """The area under AvU over thresholds that sweep from the least to the largest uncertainty in `steps` points.
+
+    It depends on the two extreme samples, so it compares models only with this caveat.
+    """
+    t = np.linspace(0.0, 1.0, steps)
+    thresholds = uncertainty.min() + t * np.ptp(uncertainty)
+    thresholds[-1] = uncertainty.max()
+    return float(np.trapezoid([selective.avu_counts(uncertainty, correct, at).avu for at in thresholds], t))
+
+
 def measured(model: Model, splits: Splits, limit: int | None = None) -> dict[str, dict[str, Any]]:
     """Per subset of the inputs: AvU at the reference's threshold, the four counts, and the control."""
     probe = Calibration(limit=limit)
     evidence = observe_all([probe], model, splits)[0][probe.name]
-    reference = scored(evidence, "reference")
-    assert reference is not None
-    threshold = selective.uncertainty_threshold(reference.entropy, reference.correct)
+    reference = judged(scored(evidence, "reference"))
+    threshold = selective.uncertainty_threshold(reference["entropy"], reference["correct"])
     out = {}
     for condition in conditions(evidence):
-        s = scored(evidence, "audited", condition)
-        assert s is not None
-        sure = (s.entropy <= threshold).astype(float)
-        agrees = (sure == s.correct).astype(float)
-        above = over_random_order(sure, s.correct, s.clusters)
-        counts = selective.avu_counts(s.entropy, s.correct, threshold)
+        s = judged(scored(evidence, "audited", condition))
+        sure = (s["entropy"] <= threshold).astype(float)
+        agrees = (sure == s["correct"]).astype(float)
+        above = over_random_order(sure, s["correct"], s.clusters)
+        counts = selective.avu_counts(s["entropy"], s["correct"], threshold)
         out[condition] = {
             "avu": str(proportion(agrees, s.clusters)),
             "above uncertainties in random order": str(above),
             "apart": above.low > 0,
             "apart below": above.high < 0,
             "right sure, right unsure, wrong sure, wrong unsure": [int(c) for c in counts],
-            "accuracy": round(float(s.correct.mean()), 4),
-            "area under AvU, 21 thresholds": round(selective.auc_avu(s.entropy, s.correct), 4),
+            "accuracy": round(float(s["correct"].mean()), 4),
+            "area under AvU, 21 thresholds": round(auc_avu(s["entropy"], s["correct"]), 4),
         }
     return out
 
@@ -64,7 +83,7 @@ def soft_error() -> float:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         right, u = rng.random(500) < rng.random(), np.where(rng.random(500) < rng.random(), 40.0, 0.0)
-        hard, soft = selective.avu_counts(u, right, 1.0), selective.soft_avu_counts(u, right, right, 1.0)
+        hard, soft = selective.avu_counts(u, right, 1.0), soft_avu_counts(u, right, right, 1.0)
         worst = max(worst, abs(hard.avu - soft.avu))
     return worst
 

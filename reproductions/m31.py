@@ -17,7 +17,7 @@ from _digits_views import naive_bayes, network, world
 from muroan.auditing.observe import observe_all
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability.calibration.probe import Calibration
-from muroan.monitoring.reliability.scored import scored
+from muroan.monitoring.reliability.scored import judged, scored
 
 DRAWS, TOLERANCE = 2000, 0.005
 
@@ -28,11 +28,10 @@ def measured(fit: Callable[..., Any]) -> dict[str, Any]:
     model, splits = world(trained=700, held_out=697, fit=fit)
     evidence = observe_all([probe], model, splits)[0][probe.name]
     found = {f.metric: f for f in probe.conclude(evidence).findings if f.condition is None and f.group is None}
-    test = scored(evidence, "audited")
-    assert test is not None
+    test = judged(scored(evidence, "audited"))
     assert len(test) == 400
     rng = np.random.default_rng(0)
-    simulated = float(np.mean([ce.ece(test.confidence, rng.random(400) < test.confidence) for _ in range(DRAWS)]))
+    simulated = float(np.mean([ce.ece(test["confidence"], rng.random(400) < test["confidence"]) for _ in range(DRAWS)]))
     chance = found["ece"].controls["a perfectly calibrated model"]
     gain, excess = found["temperature_gain"], found["ece_excess"].estimate
     assert gain.estimate is not None

@@ -19,7 +19,7 @@ from muroan.models.easy_vqa import easy_vqa_model
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability.calibration.probe import Calibration
 from muroan.monitoring.reliability.missing_inputs import CLEAN
-from muroan.monitoring.reliability.scored import conditions, scored
+from muroan.monitoring.reliability.scored import conditions, judged, scored
 
 
 def diagrams(model: Model, splits: Splits, limit: int | None = None) -> dict[str, dict[str, Any]]:
@@ -30,17 +30,16 @@ def diagrams(model: Model, splits: Splits, limit: int | None = None) -> dict[str
     drawn = {c.lines[0].label: c.lines[0] for c in conclusion.charts if isinstance(c, LineChart) and c.diagonal}
     out = {}
     for condition in conditions(evidence):
-        s = scored(evidence, "audited", condition)
-        assert s is not None
+        s = judged(scored(evidence, "audited", condition))
         line = drawn["all inputs" if condition == CLEAN else condition]
         assert line.n is not None
         gaps = sum(n * abs(y - x) for x, y, n in zip(line.x, line.y, line.n, strict=True) if y is not None)
         out[condition] = {
-            "ece": ce.ece(s.confidence, s.correct),
+            "ece": ce.ece(s["confidence"], s["correct"]),
             "weighted gaps": gaps / len(s),
             "n": sum(line.n),
             "empty bins": sum(y is None for y in line.y),
-            "accuracy": round(float(s.correct.mean()), 4),
+            "accuracy": round(float(s["correct"].mean()), 4),
         }
     return out
 

@@ -19,7 +19,7 @@ from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.monitoring.reliability import selective
 from muroan.monitoring.reliability.calibration.probe import Calibration
-from muroan.monitoring.reliability.scored import conditions, scored
+from muroan.monitoring.reliability.scored import conditions, judged, scored
 
 PERMUTATIONS = 500
 
@@ -31,21 +31,20 @@ def areas(model: Model, splits: Splits, limit: int | None = None) -> dict[str, d
     rng = np.random.default_rng(0)
     out = {}
     for condition in conditions(evidence):
-        s = scored(evidence, "audited", condition)
-        assert s is not None
-        drawn = [selective.aurc(rng.random(len(s)), s.correct) for _ in range(PERMUTATIONS)]
-        found = selective.aurc_estimate(s.sureness, s.correct, s.clusters)
-        one = selective.aurc(rng.random(len(s)), s.correct)
+        s = judged(scored(evidence, "audited", condition))
+        drawn = [selective.aurc(rng.random(len(s)), s["correct"]) for _ in range(PERMUTATIONS)]
+        found = selective.aurc_estimate(s["sureness"], s["correct"], s.clusters)
+        one = selective.aurc(rng.random(len(s)), s["correct"])
         low, high = np.quantile(drawn, [0.005, 0.995])
         out[condition] = {
             "aurc": str(found),
-            "e-aurc": str(selective.excess_aurc_estimate(s.sureness, s.correct, s.clusters)),
-            "oracle": round(selective.oracle_aurc(s.correct), 5),
-            "error rate": round(float(1 - s.correct.mean()), 5),
+            "e-aurc": str(selective.excess_aurc_estimate(s["sureness"], s["correct"], s.clusters)),
+            "oracle": round(selective.oracle_aurc(s["correct"]), 5),
+            "error rate": round(float(1 - s["correct"].mean()), 5),
             "random confidence": round(float(one), 5),
             "99 % of random confidences": [round(float(low), 5), round(float(high), 5)],
-            "not below oracle": found.value >= selective.oracle_aurc(s.correct) - 1e-12,
-            "random in its interval": bool(low <= one <= high and low <= 1 - s.correct.mean() <= high),
+            "not below oracle": found.value >= selective.oracle_aurc(s["correct"]) - 1e-12,
+            "random in its interval": bool(low <= one <= high and low <= 1 - s["correct"].mean() <= high),
         }
     return out
 

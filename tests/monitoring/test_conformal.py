@@ -17,8 +17,8 @@ from muroan.checks.alarms import alarms, findings
 from muroan.data.memory import InMemory
 from muroan.evidence import Evidence
 from muroan.finding import BarChart, Conclusion, Finding, LineChart, TableChart, Verdict
-from muroan.monitoring.reliability.conformal.findings import recipes, units
 from muroan.monitoring.reliability.conformal.probe import Conformal
+from muroan.monitoring.reliability.conformal.thresholds import recipes
 from muroan.monitoring.reliability.scored import scored
 
 PROBE = Conformal()
@@ -184,15 +184,16 @@ def test_coverage_and_sizes_are_those_of_the_sets():
 def test_what_raps_is_tuned_on_no_threshold_sees():
     found = evidence(model(), world(3, n=100, reference=400, per_cluster=4))
     reference = scored(found, "reference")
+    other = replace(reference, about=replace(reference.about, seed=1))
     notes: list[str] = []
-    raps = recipes(reference, 0.1, 0.3, 0, notes)["RAPS"]
+    raps = recipes(reference, 0.1, 0.3, notes)["RAPS"]
     kept = raps.kept(reference)
     assert len(raps.spent) == 30
-    assert not raps.spent & set(units(kept))
+    assert not raps.spent & set(kept.units)
     assert len(kept) == 280
     assert "120 samples" in notes[0]
-    assert recipes(reference, 0.1, 0.3, 0, [])["RAPS"] == raps
-    assert recipes(reference, 0.1, 0.3, 1, [])["RAPS"].spent != raps.spent
+    assert recipes(reference, 0.1, 0.3, [])["RAPS"] == raps
+    assert recipes(other, 0.1, 0.3, [])["RAPS"].spent != raps.spent
 
 
 def test_a_sample_has_one_draw_in_every_condition_and_shard():

@@ -10,15 +10,17 @@ class-wise. The expected calibration error (ECE) of a perfect model is not 0 but
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
 
 from muroan.estimate import Estimate
 from muroan.estimate.clusters import design
 from muroan.estimate.interval import around
-from muroan.monitoring.reliability.sum_of_gaps import GapSum, sum_of_gaps
+from muroan.monitoring.reliability.sum_of_gaps import sum_of_gaps
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -77,17 +79,6 @@ def ece(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float
     return reliability(confidence, correct, equal_width(confidence, bins), bins).ece
 
 
-def adaptive_ece(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float:
-    """ECE over bins of equal mass: no bin is nearly empty, and none holds nearly everything."""
-    return reliability(confidence, correct, equal_mass(confidence, bins), bins).ece
-
-
-def classwise_ece(probabilities: ArrayLike, targets: ArrayLike, *, bins: int = BINS) -> float:
-    """The mean over classes k of the ECE of p_k as the probability of "the label is k" (Nixon et al. 2019)."""
-    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(targets)
-    return float(np.mean([ece(p[:, k], y == k, bins=bins) for k in range(p.shape[1])]))
-
-
 def null_ece(
     confidence: ArrayLike, *, where: Ints | None = None, bins: int = BINS, draws: int = 1000, seed: int = 0
 ) -> Floats:
@@ -109,6 +100,16 @@ def null_ece(
     return np.asarray(np.abs(np.add.reduceat(hits, starts, axis=1)).sum(axis=1) / len(c))
 
 
+def chance_error(
+    confidence: ArrayLike, *, where: Ints | None = None, bins: int = BINS, level: float = 0.95, seed: int = 0
+) -> Estimate:
+    """What a perfectly calibrated model with these confidences would show: the mean and the range of `null_ece`."""
+    drawn = null_ece(confidence, where=where, bins=bins, seed=seed)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    method = f"labels redrawn from the confidences, {len(drawn)} draws"
+    return around(float(drawn.mean()), low, high, level=level, n=np.size(confidence), method=method)
+
+
 class CalibrationError(NamedTuple):
     """error: the plain figure. excess: the same less what chance adds, never below 0. One interval serves both:
     that of the calibration error that infinitely many samples would show in these bins."""
@@ -127,18 +128,15 @@ def calibration_error(
     level: float = 0.95,
     seed: int = 0,
 ) -> CalibrationError:
-    """ECE with an interval that knows its bias, over the bins `where` (equal width if None).
+    """ECE with an interval that knows its bias, over the bins `where` (equal width if None): over those of equal mass
+    the adaptive error, in which no bin is nearly empty, and none holds nearly everything.
 
     See `sum_of_gaps` for the method. A bin's noise is at least that of labels drawn from its confidences, and at
     least what clusters (samples on one picture, say) add to it.
     """
     c, y = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     where = equal_width(c, bins) if where is None else where
-    layout = design(clusters, len(c))
-    column, gaps, noise = _binned(y - c, where, layout.codes, layout.count)
-    least = np.bincount(column, c * (1 - c)) / len(c) ** 2
-    found = sum_of_gaps(gaps, noise, least=least, independent=layout.trivial, level=level, seed=seed)
-    return _as_estimates(found, len(c), None if clusters is None else layout.count, level)
+    return _error([(c, y, where)], clusters, level, seed)
 
 
 def classwise_error(
@@ -150,16 +148,25 @@ def classwise_error(
     level: float = 0.95,
     seed: int = 0,
 ) -> CalibrationError:
-    """`classwise_ece` with its interval, by the same method over the bins of all classes together."""
+    """The mean over classes k of the ECE of p_k as the probability of "the label is k" (Nixon et al. 2019), with its
+    interval by the same method over the bins of all classes together."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(targets)
-    n, k = p.shape
+    return _error([(q, y == k, equal_width(q, bins)) for k, q in enumerate(p.T)], clusters, level, seed)
+
+
+def _error(columns: Sequence[tuple[Floats, Any, Ints]], clusters: Any, level: float, seed: int) -> CalibrationError:
+    """The mean of several calibration errors: (probabilities [N], whether it came so [N], bins [N]) each."""
+    k, n = len(columns), len(columns[0][0])
     layout = design(clusters, n)
     gaps, noise, least = [], [], []
-    for j in range(k):
-        column, gap, moved = _binned((y == j) - p[:, j], equal_width(p[:, j], bins), layout.codes, layout.count)
+    for p, y, where in columns:
+        column = np.unique(where, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        d, residual = int(column.max()) + 1, y - p
+        gap = np.bincount(column, residual, d) / n
+        totals = np.bincount(layout.codes * d + column, residual, layout.count * d).reshape(layout.count, d)
         gaps.append(gap / k)
-        noise.append(moved / k)
-        least.append(np.bincount(column, p[:, j] * (1 - p[:, j])) / (n * k) ** 2)
+        noise.append((totals / n - np.outer(layout.sizes / n, gap)) / k)
+        least.append(np.bincount(column, p * (1 - p)) / (n * k) ** 2)
     found = sum_of_gaps(
         np.concatenate(gaps),
         np.concatenate(noise, axis=1),
@@ -168,28 +175,7 @@ def classwise_error(
         level=level,
         seed=seed,
     )
-    return _as_estimates(found, n, None if clusters is None else layout.count, level)
-
-
-def _binned(residual: Floats, where: Ints, codes: Ints, count: int) -> tuple[Ints, Floats, Floats]:
-    """Columns of the bins in use [N], their gaps [D], and how each cluster moved them [count, D]."""
-    column = np.unique(where, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    d, n = int(column.max()) + 1, len(residual)
-    gaps = np.bincount(column, residual, d) / n
-    totals = np.bincount(codes * d + column, residual, count * d).reshape(count, d)
-    sizes = np.bincount(codes, minlength=count)
-    return column, gaps, totals / n - np.outer(sizes / n, gaps)
-
-
-def _as_estimates(found: GapSum, n: int, clusters: int | None, level: float) -> CalibrationError:
-    method = "directional delta" + ("" if clusters is None else ", cluster-robust")
-    excess = found.value if np.isnan(found.chance) else max(0.0, found.value - found.chance)
-    high = min(1.0, found.high)
-    error, above = (
-        around(v, found.low, high, level=level, n=n, method=method, clusters=clusters)
-        for v in (found.value, max(excess, found.low))
-    )
-    return CalibrationError(error, above)
+    return CalibrationError(*found.estimates(n, None if clusters is None else layout.count, level))
 
 
 def brier(probabilities: ArrayLike, targets: ArrayLike) -> Floats:
@@ -201,8 +187,6 @@ def brier(probabilities: ArrayLike, targets: ArrayLike) -> Floats:
 
 def tempered(log_probabilities: ArrayLike, temperature: float) -> Floats:
     """log softmax(log p / T) [N, K]: temperature scaling (Guo et al., eq. 9). T above 1 makes less sure."""
-    from scipy.special import log_softmax
-
     return np.asarray(log_softmax(np.asarray(log_probabilities, dtype=np.float64) / temperature, axis=1))
 
 

@@ -1,9 +1,8 @@
-"""One split under one condition as arrays: what calibration and conformal prediction are computed from."""
+"""What a model says of each class, sample by sample: what calibration and conformal prediction are computed from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,17 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from muroan.clean import Clean
-from muroan.evidence import Evidence, clusters
-from muroan.monitoring.reliability.missing_inputs import CLEAN, Removed
-
-Floats = NDArray[np.float64]
+from muroan.evidence import AUDITED, Evidence
+from muroan.interventions.removals import MOST_FOR_ALL_REMOVALS
+from muroan.monitoring.reliability.calibration_error import tempered
+from muroan.monitoring.reliability.missing_inputs import CLEAN, Removed, single
+from muroan.rows import SMALLEST_GROUP, Floats, Rows
 
 MISSING = "missing inputs"
 """Name under which patterns of naturally missing inputs are reported beside the data's own groups."""
 NOTHING = "everything"
 """The pattern of a sample that has no input left."""
-SMALLEST_GROUP = 30
+FEWEST = 3 * SMALLEST_GROUP
 """Samples that a group needs to be reported: below, an interval is as wide as the answer is unknown."""
 
 
@@ -39,102 +39,81 @@ def score_rows(clean: Clean, removed: Removed, **columns: Any) -> pl.DataFrame:
 
 
 def _missing(clean: Clean, missing: tuple[str, ...]) -> list[str]:
-    names = tuple(clean.model.modalities)
-    if not clean.batch.present:
-        return [" and ".join(missing)] * len(clean)
-    gone = {m: np.full(len(clean), m in missing) for m in names}
-    for m, here in clean.batch.present.items():
-        if m in gone:
-            gone[m] |= ~here.numpy()
-    rows = zip(*gone.values(), strict=True)
-    return [NOTHING if all(row) else " and ".join(m for m, g in zip(names, row, strict=True) if g) for row in rows]
+    names, here = tuple(clean.model.modalities), {m: p.tolist() for m, p in clean.batch.present.items()}
+    gone = [[m for m in names if m in missing or (m in here and not here[m][i])] for i in range(len(clean))]
+    return [NOTHING if len(some) == len(names) else " and ".join(some) for some in gone]
 
 
-@dataclass(frozen=True)
-class Scored:
-    """N samples under one condition. dropped: samples left out because no input was left to them."""
+def scored(evidence: Evidence, split: str = AUDITED, condition: str = CLEAN) -> Rows:
+    """The samples of a split under a condition to which an input is left.
 
-    rows: pl.DataFrame
-    dropped: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def log_probabilities(self) -> Floats:
-        """[N, K], normalised anew: float32 rounds. Not kept: large where there are many classes."""
-        from muroan.monitoring.reliability.calibration_error import tempered
-
-        return tempered(self.rows["log_probabilities"].to_numpy(), 1.0)
-
-    @property
-    def probabilities(self) -> Floats:
-        """[N, K]."""
-        return np.asarray(np.exp(self.log_probabilities))
-
-    @cached_property
-    def targets(self) -> NDArray[np.int64]:
-        return self.rows["target"].to_numpy().astype(np.int64)
-
-    @cached_property
-    def confidence(self) -> Floats:
-        """The largest probability [N], to 6 decimals: 1/5 in one batch and 1/5 in another are the same bin."""
-        return np.asarray(np.round(np.exp(self.log_probabilities.max(axis=1)), 6))
-
-    @cached_property
-    def sureness(self) -> Floats:
-        """What answers are ordered by: the log odds of the likeliest class [N], to 2 decimals.
-
-        Finer than confidence near 1, and coarse enough that equal inputs tie whatever they were batched with.
-        """
-        lp = self.rows["log_probabilities"].to_numpy().astype(np.float64)
-        top = lp.argmax(axis=1)[:, None]
-        first = np.take_along_axis(lp, top, axis=1)[:, 0]
-        np.put_along_axis(lp, top, -np.inf, axis=1)
-        return np.asarray(np.round(first - logsumexp(lp, axis=1), 2))
-
-    @cached_property
-    def correct(self) -> Floats:
-        return np.asarray(self.log_probabilities.argmax(axis=1) == self.targets, dtype=np.float64)
-
-    @cached_property
-    def entropy(self) -> Floats:
-        """In nats [N]."""
-        lp = self.log_probabilities
-        return np.asarray(-(np.exp(lp) * lp).sum(axis=1))
-
-    @cached_property
-    def clusters(self) -> NDArray[Any] | None:
-        found = clusters(self.rows)
-        return None if found is None else np.asarray(found)
-
-    def take(self, mask: NDArray[np.bool_]) -> Scored:
-        return Scored(self.rows.filter(pl.Series(mask)), 0)
-
-    def groups(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
-        """Members by group name and value, groups of at least `SMALLEST_GROUP`; unknown values are left out."""
-        columns = {c.removeprefix("group."): c for c in self.rows.columns if c.startswith("group.")}
-        if self.rows["missing"].n_unique() > 1:
-            columns[MISSING] = "missing"
-        out: dict[str, dict[str, NDArray[np.bool_]]] = {}
-        for name, column in columns.items():
-            values = self.rows[column].to_numpy()
-            for value in sorted(set(values)):
-                shown = value or ("none" if name == MISSING else "")
-                members = values == value
-                if shown and members.sum() >= SMALLEST_GROUP:
-                    out.setdefault(name, {})[shown] = members
-        return out
+    Which of a sample's inputs are missing by nature is a group beside the data's own; values are in order of name.
+    """
+    rows = Rows.of(evidence, condition, split=split, among=pl.col("missing") != NOTHING)
+    groups = {name: tuple(sorted(values)) for name, values in rows.about.groups.items()}
+    patterns = sorted(set(rows.column("missing").tolist()))
+    if len(patterns) > 1:
+        groups[MISSING] = tuple(p or "none" for p in patterns)
+    named = pl.when(pl.col("missing") == "").then(pl.lit("none")).otherwise("missing").alias(f"group.{MISSING}")
+    return Rows(rows.frame.with_columns(named), replace(rows.about, groups=groups))
 
 
-def scored(evidence: Evidence, split: str, condition: str = CLEAN) -> Scored | None:
-    """The samples of a split under a condition, None if there are none."""
-    rows = evidence.of(split, condition)
-    usable = rows.filter(pl.col("missing") != NOTHING)
-    return Scored(usable, len(rows) - len(usable)) if len(usable) else None
+def log_probabilities(rows: Rows) -> Floats:
+    """[N, K], normalised anew: float32 rounds. Not kept: large where there are many classes."""
+    return tempered(rows.column("log_probabilities"), 1.0)
+
+
+def targets(rows: Rows) -> NDArray[np.int64]:
+    """The true class [N]."""
+    return rows.column("target").astype(np.int64)
+
+
+def log_odds(log_p: Floats, of: NDArray[np.int64]) -> Floats:
+    """The log odds of one class of each sample [N], to 2 decimals: equal inputs tie whatever they were batched with.
+
+    Finer than its probability near 1.
+    """
+    others = log_p.astype(np.float64)
+    mine = np.take_along_axis(others, of[:, None], axis=1)[:, 0]
+    np.put_along_axis(others, of[:, None], -np.inf, axis=1)
+    return np.asarray(np.round(mine - logsumexp(others, axis=1), 2))
+
+
+def judged(rows: Rows) -> Rows:
+    """The same rows with what calibration is about, of the log-probabilities:
+
+    correct     whether the likeliest class is the true one
+    confidence  the largest probability, to 6 decimals: 1/5 in one batch and 1/5 in another are the same bin
+    over        confidence − correct
+    sureness    what answers are ordered by: the log odds of the likeliest class
+    entropy     in nats
+    unrounded   the confidence as it was observed
+    """
+    log_p = log_probabilities(rows)
+    top = log_p.argmax(axis=1)
+    correct, confidence = top == targets(rows), np.round(np.exp(log_p.max(axis=1)), 6)
+    return rows.having(
+        unrounded="confidence",
+        correct=correct,
+        confidence=confidence,
+        over=confidence - correct,
+        sureness=log_odds(rows.column("log_probabilities"), top),
+        entropy=-(np.exp(log_p) * log_p).sum(axis=1),
+    )
+
+
+def named(condition: str, rows: Rows) -> dict[str, Any]:
+    """How a finding names what was missing."""
+    return {"condition": condition, "modality": single(condition, tuple(rows.about.modalities))}
 
 
 def conditions(evidence: Evidence) -> list[str]:
     """The conditions of the audited split: "clean" first, then by the number of inputs that are missing."""
-    found = set(evidence.conditions())
-    return sorted(found, key=lambda c: (c != CLEAN, c.count(" and "), c))
+    return sorted(evidence.conditions(), key=lambda c: (c != CLEAN, c.count(" and "), c))
+
+
+def limits(evidence: Evidence) -> list[str]:
+    """A note where not every subset of the inputs was removed."""
+    if len(evidence.about.modalities) <= MOST_FOR_ALL_REMOVALS:
+        return []
+    return [f"With more than {MOST_FOR_ALL_REMOVALS} kinds of input each is removed alone, not in combinations."]

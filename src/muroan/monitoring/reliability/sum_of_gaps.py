@@ -14,11 +14,14 @@ with its sign, any other gap moves it by its absolute value.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
+
+from muroan.estimate import Estimate
+from muroan.estimate.interval import around
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +37,17 @@ class GapSum(NamedTuple):
     chance: float
     low: float
     high: float
+
+    def estimates(self, n: int, clusters: int | None, level: float) -> tuple[Estimate, Estimate]:
+        """The plain figure, and the same less what chance adds, never below 0, of gaps that add up to 1 at most.
+
+        One interval serves both: that of the sum that infinitely many samples would show.
+        """
+        excess = self.value if math.isnan(self.chance) else max(0.0, self.value - self.chance)
+        method = "directional delta" + ("" if clusters is None else ", cluster-robust")
+        about: dict[str, Any] = {"level": level, "n": n, "method": method, "clusters": clusters}
+        plain, above = (around(v, self.low, min(1.0, self.high), **about) for v in (self.value, max(excess, self.low)))
+        return plain, above
 
 
 def sum_of_gaps(

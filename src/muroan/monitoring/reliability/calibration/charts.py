@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from muroan.estimate import proportion
 from muroan.finding import Bar, BarChart, Chart, Finding, Line, LineChart
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability import selective
 from muroan.monitoring.reliability.missing_inputs import CLEAN, shown
-from muroan.monitoring.reliability.scored import Scored
+from muroan.rows import Rows
 
 CURVE = 100
 """Points of a risk-coverage curve."""
 
 
-def diagram(condition: str, s: Scored, *, bins: int, level: float) -> LineChart:
-    """The reliability diagram, with the very bins that the error is computed over."""
-    where = ce.equal_width(s.confidence, bins)
-    r = ce.reliability(s.confidence, s.correct, where, bins)
-    x: list[float] = []
-    y: list[float | None] = []
-    low: list[float | None] = []
-    high: list[float | None] = []
-    for b in range(bins):
-        if r.n[b] == 0:  # an empty bin has no accuracy; it is not 0
-            x.append((b + 0.5) / bins)
-            for column in (y, low, high):
-                column.append(None)
-            continue
-        inside = where == b
-        e = proportion(s.correct[inside], None if s.clusters is None else s.clusters[inside], level=level)
-        x.append(float(r.confidence[b]))
-        y.append(float(r.accuracy[b]))
-        low.append(e.low)
-        high.append(e.high)
-    name = shown(condition)
+def diagram(condition: str, rows: Rows, bins: int) -> LineChart:
+    """The reliability diagram, with the very bins that the error is computed over; an empty one has no accuracy."""
+    where = ce.equal_width(rows["confidence"], bins)
+    r = ce.reliability(rows["confidence"], rows["correct"], where, bins)
+    each = [rows.where(where == b).share("correct") if r.n[b] else None for b in range(bins)]
+    line = Line(
+        label=shown(condition),
+        x=[float(r.confidence[b]) if e else (b + 0.5) / bins for b, e in enumerate(each)],
+        y=[float(r.accuracy[b]) if e else None for b, e in enumerate(each)],
+        low=[e.low if e else None for e in each],
+        high=[e.high if e else None for e in each],
+        n=r.n.tolist(),
+    )
     return LineChart(
-        title=f"How often right, by how sure ({name})",
+        title=f"How often right, by how sure ({line.label})",
         x_label="confidence",
         y_label="accuracy",
-        lines=[Line(label=name, x=x, y=y, low=low, high=high, n=[int(k) for k in r.n])],
+        lines=[line],
         diagonal=True,
         y_range=(0.0, 1.0),
     )
 
 
-def overconfidence_bars(findings: list[Finding]) -> list[Chart]:
+def overconfidence_bars(findings: Sequence[Finding]) -> list[Chart]:
     """Overconfidence with all inputs and without some, and by group."""
     by_input: list[Bar] = []
     by_group: list[Bar] = []
@@ -62,20 +55,14 @@ def overconfidence_bars(findings: list[Finding]) -> list[Chart]:
     return [BarChart(title=t, y_label="confidence − accuracy", bars=b) for t, b in titled if len(b) > 1]
 
 
-def risk_chart(audited: dict[str, Scored]) -> LineChart:
+def risk_chart(audited: Mapping[str, Rows]) -> LineChart:
     """The error rate among the surest answers, for each share of answers that is used."""
     lines = []
-    for condition, s in audited.items():
-        risk = selective.risk_at_coverage(s.sureness, s.correct)
+    for condition, rows in audited.items():
+        risk = selective.risk_at_coverage(rows["sureness"], rows["correct"])
         k = np.unique(np.ceil(np.linspace(0, 1, CURVE + 1)[1:] * len(risk)).astype(int))
-        lines.append(
-            Line(
-                label=shown(condition),
-                x=[float(v) for v in k / len(risk)],
-                y=[float(v) for v in risk[k - 1]],
-                n=[int(v) for v in k],
-            )
-        )
+        used, at = (k / len(risk)).tolist(), risk[k - 1].tolist()
+        lines.append(Line(label=shown(condition), x=used, y=at, n=k.tolist()))
     return LineChart(
         title="Error rate if only the surest answers are used",
         x_label="share of answers used",

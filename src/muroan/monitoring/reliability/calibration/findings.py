@@ -1,344 +1,208 @@
-"""What calibration concludes from its evidence: the findings, headline first."""
+"""What calibration concludes from its evidence: the findings, headline first.
+
+Rows are `judged` ones, with all inputs ("clean") and by condition ("audited"); notes are added to as they are made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from muroan.estimate import Estimate, auc, max_gap, mean, paired_difference, proportion, sum_by_cluster
-from muroan.finding import Chart, Finding, TableChart, Verdict
+from muroan.estimate import Estimate
+from muroan.finding import Chart, TableChart
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability import selective
-from muroan.monitoring.reliability.missing_inputs import CLEAN, shown, single
-from muroan.monitoring.reliability.scored import SMALLEST_GROUP, Scored
-
-Floats = NDArray[np.float64]
+from muroan.monitoring.reliability.missing_inputs import CLEAN, shown
+from muroan.monitoring.reliability.scored import FEWEST, judged, log_probabilities, named, targets
+from muroan.rows import ROUNDING, Rows
+from muroan.say import Say
 
 MOST_CLASSES = 48
 """Classes of which the class-wise error is computed: the likeliest ones; the others have next to no samples."""
+TEMPERATURE, AVU = "likelihood won by one temperature", "accuracy versus uncertainty"
+LET_THROUGH = "errors let through with 95 % of the right answers"
+SUREST, TELLS = "mean error rate over the surest answers", "confidence tells right from wrong"
 
 
-@dataclass(frozen=True)
-class Findings:
-    """Makes the findings of one audit. notes: what they rest on, added to as they are made."""
+def headline(say: Say, clean: Rows, bins: int) -> None:
+    error, excess = _error(clean, bins)
+    chance = _chance(clean, bins)
+    say("overconfidence", "confidence above accuracy", clean.mean("over"), controls=_claims(clean))
+    say(
+        "ece_excess",
+        "distance of confidence from accuracy, beyond chance",
+        excess,
+        controls=chance | {"before chance is taken off": error},
+        note="The interval is that of the error which endless samples would show in these bins.",
+    )
+    note = "Noise adds to this figure; its interval knows that and may reach down to 0."
+    say("ece", "expected calibration error", error, controls=chance, note=note)
 
-    probe: str
-    modalities: Sequence[str]
-    bins: int
-    level: float
-    seed: int
-    notes: list[str]
 
-    def finding(
-        self,
-        metric: str,
-        title: str,
-        estimate: Estimate | None,
-        *,
-        condition: str | None = None,
-        group: str | None = None,
-        judged: bool = True,
-        controls: dict[str, Estimate] | None = None,
-        note: str = "",
-        reason: str = "",
-    ) -> Finding:
-        return Finding(
-            probe=self.probe,
-            metric=metric,
-            title=title,
-            estimate=estimate,
-            modality=single(condition, self.modalities),
-            group=group,
-            condition=condition,
-            judged=judged,
-            controls=controls or {},
-            note=note,
-            verdict=Verdict.MEASURED if estimate is not None else Verdict.NOT_APPLICABLE,
-            reason=reason,
-        )
+def missing(say: Say, audited: Mapping[str, Rows]) -> None:
+    over = {"all inputs present": audited[CLEAN].mean("over")}
+    for condition, rows in audited.items():
+        if condition != CLEAN:
+            title, controls = f"confidence above accuracy {condition}", _claims(rows) | over
+            say("overconfidence_missing", title, rows.mean("over"), **named(condition, rows), controls=controls)
 
-    def overconfidence(self, s: Scored) -> Estimate:
-        return mean(s.confidence - s.correct, s.clusters, level=self.level)
 
-    def error(self, s: Scored, where: NDArray[np.int64] | None = None) -> ce.CalibrationError:
-        return ce.calibration_error(
-            s.confidence,
-            s.correct,
-            s.clusters,
-            where=where,
-            bins=self.bins,
-            level=self.level,
-            seed=self.seed,
-        )
+def groups(say: Say, clean: Rows, notes: list[str]) -> None:
+    gaps = {name: clean.gap("over", name, FEWEST) for name in clean.about.groups}
+    for name, gap in gaps.items():
+        if gap is not None:
+            note = f"Most overconfident: {gap.highest}; least: {gap.lowest}."
+            say("calibration_gap", f"overconfidence differs by {name}", gap.estimate, group=name, note=note)
+    for name, value, rows in clean.groups(FEWEST):
+        title, group = f"confidence above accuracy where {name} is {value}", f"{name}={value}"
+        say.detail("overconfidence", title, rows.mean("over"), group=group, controls=_claims(rows))
+    if any(gaps.values()):
+        notes.append(f"Groups of fewer than {FEWEST} samples are left out.")
 
-    def chance(self, s: Scored, where: NDArray[np.int64] | None = None) -> Estimate:
-        """What a perfectly calibrated model with these confidences would show."""
-        drawn = ce.null_ece(s.confidence, where=where, bins=self.bins, seed=self.seed)
-        low, high = np.quantile(drawn, [(1 - self.level) / 2, (1 + self.level) / 2])
-        return Estimate(
-            value=float(drawn.mean()),
-            low=min(float(low), float(drawn.mean())),
-            high=max(float(high), float(drawn.mean())),
-            level=self.level,
-            n=len(s),
-            method=f"labels redrawn from the confidences, {len(drawn)} draws",
-        )
 
-    def claims(self, s: Scored) -> dict[str, Estimate]:
-        return {
-            "mean confidence": mean(s.confidence, s.clusters, level=self.level),
-            "accuracy": proportion(s.correct, s.clusters, level=self.level),
-        }
+def other_errors(say: Say, clean: Rows, bins: int, notes: list[str]) -> None:
+    where, log_p, true = ce.equal_mass(clean["confidence"], bins), log_probabilities(clean), targets(clean)
+    error, chance = _error(clean, bins, where).error, _chance(clean, bins, where)
+    say("adaptive_ece", "calibration error over bins of equal mass", error, controls=chance)
+    p, classes = np.exp(log_p), true
+    if p.shape[1] > MOST_CLASSES:
+        likely = np.sort(np.argsort(-p.sum(axis=0), kind="stable")[:MOST_CLASSES])
+        notes.append(f"Class-wise calibration is over the {MOST_CLASSES} likeliest of {p.shape[1]} classes.")
+        classes = np.where(np.isin(true, likely), np.searchsorted(likely, true), -1)
+        p = p[:, likely]
+    by_class = ce.classwise_error(p, classes, clean.clusters, bins=bins, level=clean.level, seed=clean.about.seed)
+    controls = {"less what chance adds": by_class.excess}
+    say("classwise_ece", "calibration error averaged over classes", by_class.error, controls=controls)
+    say("nll", "negative log-likelihood", clean.mean(ce.nll(log_p, true)))
+    say("brier", "Brier score", clean.mean(ce.brier(np.exp(log_p), true)))
 
-    def headline(self, clean: Scored) -> list[Finding]:
-        error, chance = self.error(clean), self.chance(clean)
-        return [
-            self.finding(
-                "overconfidence",
-                "confidence above accuracy",
-                self.overconfidence(clean),
-                controls=self.claims(clean),
-            ),
-            self.finding(
-                "ece_excess",
-                "distance of confidence from accuracy, beyond chance",
-                error.excess,
-                controls={"a perfectly calibrated model": chance, "before chance is taken off": error.error},
-                note="The interval is that of the error which endless samples would show in these bins.",
-            ),
-            self.finding(
-                "ece",
-                "expected calibration error",
-                error.error,
-                controls={"a perfectly calibrated model": chance},
-                note="Noise adds to this figure; its interval knows that and may reach down to 0.",
-            ),
-        ]
 
-    def missing(self, audited: dict[str, Scored]) -> list[Finding]:
-        clean = self.overconfidence(audited[CLEAN])
-        return [
-            self.finding(
-                "overconfidence_missing",
-                f"confidence above accuracy {condition}",
-                self.overconfidence(s),
-                condition=condition,
-                controls=self.claims(s) | {"all inputs present": clean},
-            )
-            for condition, s in audited.items()
-            if condition != CLEAN
-        ]
+def fitted(say: Say, audited: Mapping[str, Rows], reference: Rows, bins: int, notes: list[str]) -> list[Chart]:
+    """What needs a temperature or a threshold: fitted on the reference, scored on the audited data."""
+    if not len(reference):
+        for metric, title in (("temperature_gain", TEMPERATURE), ("avu", AVU), ("fpr95", LET_THROUGH)):
+            say(metric, title, None, reason="the reference has no usable samples")
+        return []
+    reference = judged(reference)
+    _temperature(say, audited[CLEAN], reference, bins, notes)
+    tables = _uncertainty(say, audited, reference, notes)
+    _let_through(say, audited[CLEAN], reference)
+    return tables
 
-    def groups(self, clean: Scored) -> list[Finding]:
-        gap = clean.confidence - clean.correct
-        compared, single = [], []
-        for name, values in clean.groups().items():
-            members = np.stack(list(values.values()), axis=1).astype(np.float64)
-            if len(values) > 1:
-                totals = sum_by_cluster(np.stack([members * gap[:, None], members], axis=2), clean.clusters)
-                found = max_gap(totals, list(values), level=self.level, seed=self.seed, min_count=1)
-                compared.append(
-                    self.finding(
-                        "calibration_gap",
-                        f"overconfidence differs by {name}",
-                        found.estimate,
-                        group=name,
-                        note=f"Most overconfident: {found.highest}; least: {found.lowest}.",
-                    )
-                )
-            single += [
-                self.finding(
-                    "overconfidence",
-                    f"confidence above accuracy where {name} is {value}",
-                    self.overconfidence(part := clean.take(mask)),
-                    group=f"{name}={value}",
-                    judged=False,
-                    controls=self.claims(part),
-                )
-                for value, mask in values.items()
-            ]
-        if compared:
-            self.notes.append(f"Groups of fewer than {SMALLEST_GROUP} samples are left out.")
-        return compared + single
 
-    def other_errors(self, clean: Scored, classes: Sequence[str]) -> list[Finding]:
-        where = ce.equal_mass(clean.confidence, self.bins)
-        p, targets = clean.probabilities, clean.targets
-        if p.shape[1] > MOST_CLASSES:
-            likely = np.sort(np.argsort(-p.sum(axis=0), kind="stable")[:MOST_CLASSES])
-            self.notes.append(f"Class-wise calibration is over the {MOST_CLASSES} likeliest of {len(classes)} classes.")
-            targets = np.where(np.isin(targets, likely), np.searchsorted(likely, targets), -1)
-            p = p[:, likely]
-        by_class = ce.classwise_error(p, targets, clean.clusters, bins=self.bins, level=self.level, seed=self.seed)
-        return [
-            self.finding(
-                "adaptive_ece",
-                "calibration error over bins of equal mass",
-                self.error(clean, where).error,
-                controls={"a perfectly calibrated model": self.chance(clean, where)},
-            ),
-            self.finding(
-                "classwise_ece",
-                "calibration error averaged over classes",
-                by_class.error,
-                controls={"less what chance adds": by_class.excess},
-            ),
-            self.finding(
-                "nll", "negative log-likelihood", self._mean(ce.nll(clean.log_probabilities, clean.targets), clean)
-            ),
-            self.finding("brier", "Brier score", self._mean(ce.brier(clean.probabilities, clean.targets), clean)),
-        ]
+def _temperature(say: Say, clean: Rows, reference: Rows, bins: int, notes: list[str]) -> None:
+    log_p, true = log_probabilities(clean), targets(clean)
+    temperature = ce.fit_temperature(log_probabilities(reference), targets(reference))
+    cooled = ce.tempered(log_p, temperature)
+    nll = ce.nll(cooled, true)
+    error, excess = _error(clean.having(confidence=np.exp(cooled.max(axis=1))), bins)
+    notes.append(f"Temperature fitted on the reference: {temperature:.3g} (1: none needed; above: too sure).")
+    controls = {
+        "calibration error after": error,
+        "beyond chance after": excess,
+        "negative log-likelihood after": clean.mean(nll),
+    }
+    won = clean.lost(ce.nll(log_p, true), nll)
+    say("temperature_gain", TEMPERATURE, won, controls=controls, note=f"Temperature {temperature:.3g}.")
 
-    def _mean(self, values: Floats, s: Scored) -> Estimate:
-        return mean(values, s.clusters, level=self.level)
 
-    def fitted(self, audited: dict[str, Scored], reference: Scored | None) -> tuple[list[Finding], list[Chart]]:
-        """What needs a threshold or a temperature: fitted on the reference, scored on the audited data."""
-        clean = audited[CLEAN]
-        if reference is None:
-            reason = "the reference has no usable samples"
-            return [
-                self.finding(m, t, None, reason=reason)
-                for m, t in (
-                    ("temperature_gain", "likelihood won by a temperature"),
-                    ("avu", "accuracy versus uncertainty"),
-                    ("fpr95", "errors let through"),
-                )
-            ], []
-        temperature = ce.fit_temperature(reference.log_probabilities, reference.targets)
-        cooled = ce.tempered(clean.log_probabilities, temperature)
-        before, after = ce.nll(clean.log_probabilities, clean.targets), ce.nll(cooled, clean.targets)
-        error = ce.calibration_error(
-            np.exp(cooled.max(axis=1)),
-            clean.correct,
-            clean.clusters,
-            bins=self.bins,
-            level=self.level,
-            seed=self.seed,
-        )
-        self.notes.append(f"Temperature fitted on the reference: {temperature:.3g} (1: none needed; above: too sure).")
-        findings = [
-            self.finding(
-                "temperature_gain",
-                "likelihood won by one temperature",
-                paired_difference(before, after, clean.clusters, level=self.level),
-                controls={
-                    "calibration error after": error.error,
-                    "beyond chance after": error.excess,
-                    "negative log-likelihood after": self._mean(after, clean),
-                },
-                note=f"Temperature {temperature:.3g}.",
-            )
-        ]
-        right, wrong = bool(reference.correct.any()), not bool(reference.correct.all())
-        rows: list[list[str | float | int | None]] = []
-        if right and wrong:
-            threshold = selective.uncertainty_threshold(reference.entropy, reference.correct)
-            self.notes.append(
-                f"Sure means an entropy of at most {threshold:.3g} nats (half way between right and wrong "
-                "answers of the reference)."
-            )
-            for condition, s in audited.items():
-                n = selective.avu_counts(s.entropy, s.correct, threshold)
-                rows.append([shown(condition), float(s.correct.mean()), *(int(x) for x in n), n.avu])
-                findings.append(
-                    self.finding(
-                        "avu",
-                        "accuracy versus uncertainty" + ("" if condition == CLEAN else f" {condition}"),
-                        proportion((s.entropy <= threshold) == (s.correct > 0), s.clusters, level=self.level),
-                        condition=None if condition == CLEAN else condition,
-                        judged=condition == CLEAN,
-                        controls={"always sure (accuracy)": proportion(s.correct, s.clusters, level=self.level)},
-                    )
-                )
+def _uncertainty(say: Say, audited: Mapping[str, Rows], reference: Rows, notes: list[str]) -> list[Chart]:
+    if why := _all_alike(reference):
+        say("avu", AVU, None, reason=f"all answers on the reference are {why}, so no threshold can be fitted")
+        return []
+    threshold = selective.uncertainty_threshold(reference["entropy"], reference["correct"])
+    notes.append(
+        f"Sure means an entropy of at most {threshold:.3g} nats (half way between right and wrong answers of the "
+        "reference)."
+    )
+    table: list[list[str | float | int | None]] = []
+    for condition, rows in audited.items():
+        n = selective.avu_counts(rows["entropy"], rows["correct"], threshold)
+        table.append([shown(condition), float(rows["correct"].mean()), *(int(x) for x in n), n.avu])
+        agrees = rows.share((rows["entropy"] <= threshold) == (rows["correct"] > 0))
+        controls = {"always sure (accuracy)": rows.share("correct")}
+        if condition == CLEAN:
+            say("avu", AVU, agrees, controls=controls)
         else:
-            reason = f"all answers on the reference are {'right' if right else 'wrong'}, so no threshold can be fitted"
-            findings.append(self.finding("avu", "accuracy versus uncertainty", None, reason=reason))
-        findings.append(self._fpr95(clean, reference))
-        if not rows:
-            return findings, []
-        columns = ["inputs", "accuracy", "right, sure", "right, unsure", "wrong, sure", "wrong, unsure", "AvU"]
-        return findings, [TableChart(title="Right or wrong against sure or unsure", columns=columns, rows=rows)]
+            say.detail("avu", f"{AVU} {condition}", agrees, **named(condition, rows), controls=controls)
+    columns = ["inputs", "accuracy", "right, sure", "right, unsure", "wrong, sure", "wrong, unsure", "AvU"]
+    return [TableChart(title="Right or wrong against sure or unsure", columns=columns, rows=table)]
 
-    def _fpr95(self, clean: Scored, reference: Scored) -> Finding:
-        title = "errors let through with 95 % of the right answers"
-        wrong = clean.correct == 0
-        if not wrong.any() or not reference.correct.any():
-            reason = "no answer is wrong" if not wrong.any() else "no answer on the reference is right"
-            return self.finding("fpr95", title, None, reason=reason)
-        threshold = selective.threshold_accepting(reference.sureness, reference.correct)
-        through = clean.sureness >= threshold
-        names = clean.clusters
-        return self.finding(
-            "fpr95",
-            title,
-            proportion(through[wrong], None if names is None else names[wrong], level=self.level),
-            controls={"all answers let through": proportion(through, names, level=self.level)},
-            note=f"Of {int(wrong.sum())} errors; from a confidence of {expit(threshold):.4g} on, by the reference.",
-        )
 
-    def selective(self, clean: Scored) -> list[Finding]:
-        right, names = clean.correct > 0, clean.clusters
-        rate = proportion(1 - clean.correct, names, level=self.level)
-        findings = [
-            self.finding(
-                "aurc",
-                "mean error rate over the surest answers",
-                selective.aurc_estimate(clean.sureness, clean.correct, names, level=self.level),
-                controls={"error rate of all answers": rate},
-            ),
-            self.finding(
-                "e_aurc",
-                "mean error rate above the least these errors allow",
-                selective.excess_aurc_estimate(clean.sureness, clean.correct, names, level=self.level),
-                controls={"error rate of all answers": rate},
-                note="Not comparable between models of different accuracy.",
-            ),
-        ]
-        if right.all() or not right.any():
-            reason = f"all answers are {'right' if right.all() else 'wrong'}"
-            return [*findings, self.finding("error_auc", "confidence tells right from wrong", None, reason=reason)]
-        c = clean.sureness
-        sides = (None, None) if names is None else (names[right], names[~right])
-        found = auc(c[right], c[~right], *sides, level=self.level)
-        return [*findings, self.finding("error_auc", "confidence tells right from wrong", found)]
+def _let_through(say: Say, clean: Rows, reference: Rows) -> None:
+    wrong = clean.where(clean["correct"] == 0)
+    if not len(wrong) or not reference["correct"].any():
+        reason = "no answer on the reference is right" if len(wrong) else "no answer is wrong"
+        say("fpr95", LET_THROUGH, None, reason=reason)
+        return
+    threshold = selective.threshold_accepting(reference["sureness"], reference["correct"])
+    controls = {"all answers let through": clean.share(clean["sureness"] >= threshold)}
+    note = f"Of {len(wrong)} errors; from a confidence of {expit(threshold):.4g} on, by the reference."
+    say("fpr95", LET_THROUGH, wrong.share(wrong["sureness"] >= threshold), controls=controls, note=note)
 
-    def details(self, audited: dict[str, Scored]) -> list[Finding]:
-        """The same figures with inputs missing."""
-        out = []
-        full = audited[CLEAN].rows.select("sample", full="confidence")
-        for condition, s in audited.items():
-            if condition == CLEAN:
-                continue
-            both = s.rows.select("sample", "confidence").join(full, on="sample", how="left")
-            rises = selective.confidence_rises(both["full"].to_numpy(), both["confidence"].to_numpy())
-            out += [
-                self.finding(
-                    "confidence_rises",
-                    f"surer {condition} than with it",
-                    proportion(rises, s.clusters, level=self.level),
-                    condition=condition,
-                    judged=False,
-                ),
-                self.finding(
-                    "ece_excess",
-                    f"distance of confidence from accuracy {condition}",
-                    self.error(s).excess,
-                    condition=condition,
-                    judged=False,
-                    controls={"a perfectly calibrated model": self.chance(s)},
-                ),
-                self.finding(
-                    "aurc",
-                    f"mean error rate over the surest answers {condition}",
-                    selective.aurc_estimate(s.sureness, s.correct, s.clusters, level=self.level),
-                    condition=condition,
-                    judged=False,
-                    controls={"error rate of all answers": proportion(1 - s.correct, s.clusters, level=self.level)},
-                ),
-            ]
-        return out
+
+def surest(say: Say, clean: Rows) -> None:
+    """Whether confidence orders answers: errors last."""
+    controls = _error_rate(clean)
+    say("aurc", SUREST, _aurc(clean), controls=controls)
+    excess = selective.excess_aurc_estimate(clean["sureness"], clean["correct"], clean.clusters, level=clean.level)
+    title, note = (
+        "mean error rate above the least these errors allow",
+        "Not comparable between models of different accuracy.",
+    )
+    say("e_aurc", title, excess, controls=controls, note=note)
+    if why := _all_alike(clean):
+        say("error_auc", TELLS, None, reason=f"all answers are {why}")
+        return
+    right, wrong = (clean.where(clean["correct"] == so) for so in (1, 0))
+    say("error_auc", TELLS, right.above(wrong, "sureness"))
+
+
+def details(say: Say, audited: Mapping[str, Rows], bins: int) -> None:
+    """The same figures with inputs missing.
+
+    Calibrating multimodal models by forbidding confidence to rise when an input goes is due to Ma et al. 2023; the
+    share of samples on which it does is their violation rate. It is no fault by itself: the confidence of an ideal
+    model falls on average, but on single samples it rises, where that input spoke against the others.
+    """
+    for condition, rows in audited.items():
+        if condition == CLEAN:
+            continue
+        about = named(condition, rows)
+        rises = rows["unrounded"] - audited[CLEAN].of_samples(rows)["unrounded"] > ROUNDING
+        say.detail("confidence_rises", f"surer {condition} than with it", rows.share(rises), **about)
+        title = f"distance of confidence from accuracy {condition}"
+        say.detail("ece_excess", title, _error(rows, bins).excess, **about, controls=_chance(rows, bins))
+        say.detail("aurc", f"{SUREST} {condition}", _aurc(rows), **about, controls=_error_rate(rows))
+
+
+def _claims(rows: Rows) -> dict[str, Estimate]:
+    return {"mean confidence": rows.mean("confidence"), "accuracy": rows.share("correct")}
+
+
+def _error_rate(rows: Rows) -> dict[str, Estimate]:
+    return {"error rate of all answers": rows.share(1 - rows["correct"])}
+
+
+def _all_alike(rows: Rows) -> str:
+    """What all answers are, "right" or "wrong"; "" where some are right and some wrong."""
+    right = rows["correct"] > 0
+    return "right" if right.all() else "" if right.any() else "wrong"
+
+
+def _error(rows: Rows, bins: int, where: NDArray[np.int64] | None = None) -> ce.CalibrationError:
+    how: dict[str, Any] = {"where": where, "bins": bins, "level": rows.level, "seed": rows.about.seed}
+    return ce.calibration_error(rows["confidence"], rows["correct"], rows.clusters, **how)
+
+
+def _chance(rows: Rows, bins: int, where: NDArray[np.int64] | None = None) -> dict[str, Estimate]:
+    how: dict[str, Any] = {"where": where, "bins": bins, "level": rows.level, "seed": rows.about.seed}
+    return {"a perfectly calibrated model": ce.chance_error(rows["confidence"], **how)}
+
+
+def _aurc(rows: Rows) -> Estimate:
+    return selective.aurc_estimate(rows["sureness"], rows["correct"], rows.clusters, level=rows.level)

@@ -9,17 +9,18 @@ import polars as pl
 from muroan.batch import Schema
 from muroan.clean import Clean
 from muroan.evidence import AUDITED, REFERENCE, Evidence
-from muroan.finding import Chart, Conclusion, Metric
-from muroan.interventions.removals import MOST_FOR_ALL_REMOVALS
+from muroan.figure import Figure
+from muroan.finding import Chart, Conclusion
 from muroan.model import Capability, Model
 from muroan.monitoring.reliability import calibration_error as ce
+from muroan.monitoring.reliability.calibration import findings
 from muroan.monitoring.reliability.calibration.charts import diagram, overconfidence_bars, risk_chart
-from muroan.monitoring.reliability.calibration.findings import Findings
 from muroan.monitoring.reliability.missing_inputs import CLEAN, observe_removals
-from muroan.monitoring.reliability.scored import conditions, score_rows, scored
+from muroan.monitoring.reliability.scored import NOTHING, conditions, judged, limits, score_rows, scored
 from muroan.monitoring.sure_and_wrong import sure_and_wrong
 from muroan.probe import Observation, Probe
 from muroan.registry import register
+from muroan.say import Say
 
 
 @register
@@ -30,19 +31,12 @@ class Calibration(Probe):
     Each sample is scored as it is and with modalities replaced by their neutral values (every non-empty subset
     of up to three modalities, else each one removed alone), through `fuse` where the model can be taken apart.
 
-    - overconfidence: mean confidence − accuracy. 0: as sure as right; 0.1: claims 10 points more than it
-      delivers; negative: too modest. Unbiased, and so the sharpest of the figures; blind to errors that cancel.
-    - ece: the mean |accuracy − confidence| over 15 right-closed bins (Guo et al. 2017, eq. 3). Not 0 for a perfect
-      model: its value by chance stands beside it. ece_excess: the same less what chance adds.
-    - overconfidence_missing: overconfidence with an input taken away; a model should then be less sure.
-    - calibration_gap: how much overconfidence differs between the groups of one kind.
-    - confidence_rises: share of samples on which confidence goes up when an input is taken away (Ma et al. 2023).
-      No limit: it is above 0 for an ideal model, too, on samples whose inputs contradict each other.
-    - avu: share of sure-and-right plus unsure-and-wrong (Krishnan and Tickoo 2020), sure meaning an entropy below
-      a threshold fitted on the reference. aurc, e_aurc: mean error rate over coverages, and its excess over the
-      best order (Geifman et al. 2019). fpr95: errors let through by the threshold that lets 95 % of the right
-      answers of the reference through.
-    - temperature_gain: NLL won on the audited data by one temperature fitted on the reference.
+    Overconfidence (0.1: it claims 10 points more than it delivers; below 0: too modest) is unbiased, and so the
+    sharpest of the figures, but blind to errors that cancel. The calibration error (ece, over right-closed bins; Guo
+    et al. 2017, eq. 3) is not 0 for a perfect model: its value by chance stands beside it. confidence_rises (Ma et al.
+    2023) has no limit: it is above 0 for an ideal model, too, on samples whose inputs contradict each other. avu
+    (Krishnan and Tickoo 2020) calls an answer sure whose entropy is below a threshold fitted on the reference, and
+    the threshold of fpr95 lets 95 % of the right answers of the reference through. e_aurc: Geifman et al. 2019.
 
     Intervals of calibration errors: `sum_of_gaps`; simulated 2,000 to 3,000 times with a perfect model, the
     lower bound was above 0 for 2.5 % (800 and 100 clusters of 8), 1.1 % (30 clusters), 1.5 % (400 independent
@@ -74,62 +68,59 @@ class Calibration(Probe):
         "robustness.collapse-digits": ("overconfidence_missing",),
         "robustness.sentinel-fill-digits": ("overconfidence_missing",),
     }
-    outcomes = {
-        "correct": "higher",
-        "target_probability": "higher",
-    }
-    metrics = (
-        Metric(
-            name="overconfidence",
+    outcomes = {"correct": "higher", "target_probability": "higher"}
+    figures = (
+        Figure(
+            "overconfidence",
             says="How much surer than right the model is: mean confidence less accuracy. 0: as sure as right.",
             limit=0.02,
         ),
-        Metric(
-            name="ece_excess",
+        Figure(
+            "ece_excess",
             says="How far confidence is from accuracy on average, less what chance adds. 0: no more than chance.",
             limit=0.02,
         ),
-        Metric(
-            name="overconfidence_missing",
+        Figure(
+            "overconfidence_missing",
             says="How much surer than right the model is when an input is missing. 0: it knows what it lacks.",
             limit=0.05,
         ),
-        Metric(
-            name="calibration_gap",
+        Figure(
+            "calibration_gap",
             says="How much overconfidence differs between groups. 0: confidence means the same in every group.",
             limit=0.05,
         ),
-        Metric(name="ece", says="Mean distance of confidence from accuracy over bins. 0: none; 1: sure and wrong."),
-        Metric(name="adaptive_ece", says="The same over bins that hold equally many samples."),
-        Metric(name="classwise_ece", says="The same for every class's probability, averaged over the classes."),
-        Metric(
-            name="confidence_rises",
+        Figure("ece", says="Mean distance of confidence from accuracy over bins. 0: none; 1: sure and wrong."),
+        Figure("adaptive_ece", says="The same over bins that hold equally many samples."),
+        Figure("classwise_ece", says="The same for every class's probability, averaged over the classes."),
+        Figure(
+            "confidence_rises",
             says="Share of samples on which the model gets surer when an input is taken away. 0: never.",
         ),
-        Metric(
-            name="avu",
+        Figure(
+            "avu",
             says="Share of answers that are sure and right or unsure and wrong. 1: doubt is a perfect warning.",
             better="higher",
         ),
-        Metric(name="aurc", says="Mean error rate if only the surest answers are used, over all shares. 0: no error."),
-        Metric(name="e_aurc", says="The same less the least possible at this accuracy. 0: every error is doubted."),
-        Metric(
-            name="error_auc",
+        Figure("aurc", says="Mean error rate if only the surest answers are used, over all shares. 0: no error."),
+        Figure("e_aurc", says="The same less the least possible at this accuracy. 0: every error is doubted."),
+        Figure(
+            "error_auc",
             says="Chance that a right answer is surer than a wrong one. 0.5: confidence says nothing; 1: all.",
             better="higher",
         ),
-        Metric(
-            name="fpr95",
+        Figure(
+            "fpr95",
             says="Share of errors let through by the confidence that lets 95 % of right answers through. 0: none.",
         ),
-        Metric(
-            name="temperature_gain",
+        Figure(
+            "temperature_gain",
             says="Likelihood won by one temperature fitted on the reference. 0: nothing to correct that way.",
             unit="nats",
         ),
-        Metric(name="nll", says="Negative log-likelihood of the true label. 0: sure and right.", unit="nats"),
-        Metric(
-            name="brier",
+        Figure("nll", says="Negative log-likelihood of the true label. 0: sure and right.", unit="nats"),
+        Figure(
+            "brier",
             says="Squared distance of probabilities from the label. 0: sure and right; 2: wrong.",
             unit="number",
         ),
@@ -150,20 +141,15 @@ class Calibration(Probe):
         for removed in observe_removals(clean):
             p = removed.logits.double().softmax(dim=1)
             confidence, predicted = p.max(dim=1).values, removed.logits.argmax(dim=1)
-            own = p.gather(1, targets[:, None])[:, 0]
-            entropy = -(p * p.clamp_min(1e-300).log()).sum(dim=1)
             right = predicted == targets
-            frames.append(
-                score_rows(
-                    clean,
-                    removed,
-                    predicted=predicted,
-                    confidence=confidence,
-                    correct=right,
-                    target_probability=own,
-                    entropy=entropy,
-                )
-            )
+            columns = {
+                "predicted": predicted,
+                "confidence": confidence,
+                "correct": right,
+                "target_probability": p.gather(1, targets[:, None])[:, 0],
+                "entropy": -(p * p.clamp_min(1e-300).log()).sum(dim=1),
+            }
+            frames.append(score_rows(clean, removed, **columns))
             if clean.split == AUDITED and len(removed.missing) <= 1:
                 sure = confidence.masked_fill(right, -1.0)
                 condition = removed.condition if removed.missing else ""
@@ -171,40 +157,26 @@ class Calibration(Probe):
         return Observation(pl.concat(frames), sorted(shown, key=lambda s: s.rank)[:2])
 
     def conclude(self, evidence: Evidence) -> Conclusion:
-        about = evidence.about
-        audited = {c: s for c in conditions(evidence) if (s := scored(evidence, AUDITED, c)) is not None}
+        usable = {c: scored(evidence, AUDITED, c) for c in conditions(evidence)}
+        audited = {c: judged(rows) for c, rows in usable.items() if len(rows)}
         if CLEAN not in audited:
             return Conclusion(findings=[], notes=["No sample could be scored."])
         clean, reference = audited[CLEAN], scored(evidence, REFERENCE)
         notes = [
-            f"{len(clean)} samples audited, {0 if reference is None else len(reference)} in the reference; "
+            f"{len(clean)} samples audited, {len(reference)} in the reference; "
             f"{self.bins} right-closed bins; confidence is the largest probability."
         ]
-        make = Findings(
-            probe=self.name,
-            modalities=tuple(about.modalities),
-            bins=self.bins,
-            level=about.level,
-            seed=about.seed,
-            notes=notes,
-        )
-        fitted, tables = make.fitted(audited, reference)
-        findings = [
-            *make.headline(clean),
-            *make.missing(audited),
-            *make.groups(clean),
-            *make.other_errors(clean, about.classes),
-            *fitted,
-            *make.selective(clean),
-            *make.details(audited),
-        ]
-        charts: list[Chart] = [diagram(c, s, bins=self.bins, level=about.level) for c, s in audited.items()]
-        charts += [*overconfidence_bars(findings), risk_chart(audited), *tables]
-        dropped = sum(s.dropped for s in audited.values())
+        say = Say(self.name)
+        findings.headline(say, clean, self.bins)
+        findings.missing(say, audited)
+        findings.groups(say, clean, notes)
+        findings.other_errors(say, clean, self.bins, notes)
+        tables = findings.fitted(say, audited, reference, self.bins, notes)
+        findings.surest(say, clean)
+        findings.details(say, audited, self.bins)
+        charts: list[Chart] = [diagram(c, rows, self.bins) for c, rows in audited.items()]
+        charts += [*overconfidence_bars(say.findings), risk_chart(audited), *tables]
+        dropped = int((evidence.of(AUDITED)["missing"] == NOTHING).sum())
         if dropped:
             notes.append(f"{dropped} rows were left out of conditions in which no input was left to them.")
-        if len(about.modalities) > MOST_FOR_ALL_REMOVALS:
-            notes.append(
-                f"With more than {MOST_FOR_ALL_REMOVALS} kinds of input each is removed alone, not in combinations."
-            )
-        return Conclusion(findings=findings, charts=charts, notes=notes)
+        return Conclusion(findings=say.findings, charts=charts, notes=notes + limits(evidence))

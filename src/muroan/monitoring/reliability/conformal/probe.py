@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
@@ -10,16 +10,18 @@ import polars as pl
 from muroan.batch import Schema
 from muroan.clean import Clean
 from muroan.evidence import AUDITED, REFERENCE, Evidence
-from muroan.finding import Chart, Conclusion, Finding, Metric, Verdict
-from muroan.interventions.removals import MOST_FOR_ALL_REMOVALS
+from muroan.figure import Figure
+from muroan.finding import Chart, Conclusion
 from muroan.model import Capability, Model
+from muroan.monitoring.reliability.conformal import findings
 from muroan.monitoring.reliability.conformal.charts import coverage_bars, methods_table, promise_chart
-from muroan.monitoring.reliability.conformal.findings import Calibrated, Findings, Recipe, one_per_cluster, recipes
+from muroan.monitoring.reliability.conformal.thresholds import Threshold, one_per_cluster, recipes
 from muroan.monitoring.reliability.missing_inputs import CLEAN, observe_removals
-from muroan.monitoring.reliability.scored import conditions, score_rows, scored
+from muroan.monitoring.reliability.scored import conditions, limits, score_rows, scored
 from muroan.probe import Observation, Probe
 from muroan.randomness import uniform
 from muroan.registry import register
+from muroan.say import Say
 
 
 @register
@@ -36,24 +38,18 @@ class Conformal(Probe):
     temperature, penalty and free ranks are chosen on a part of the reference (`tuning`, by cluster) that the
     threshold never sees. Findings are of `score`; a table compares all three.
 
-    - shortfall: 1 − alpha less coverage. 0: the promise holds; 1 − alpha: the truth is never in the set. With a
-      condition: thresholds fitted with the same input missing (one per pattern, "Mondrian").
-    - missing_shortfall: coverage lost with an input missing, the threshold fitted with all of them: what happens
-      to sets in use when a sensor fails. A model that knows what it lacks gets larger sets and keeps coverage. Both
-    - missing_shortfall: coverage lost with an input missing, the threshold fitted with all of them: what happens
-      to sets in use when a sensor fails. A model that knows what it lacks gets larger sets and keeps coverage. Both
-      are counted on the same samples under the same threshold, whose luck cancels: against the promise alone the
-      interval would be half as wide again.
+    - shortfall, with a condition: thresholds fitted with the same input missing (one per pattern, "Mondrian").
+    - missing_shortfall: what happens to sets in use when a sensor fails. A model that knows what it lacks gets larger
+      sets and keeps coverage. Both are counted on the same samples under the same threshold, whose luck cancels:
+      against the promise alone the interval would be half as wide again.
     - reference_easier: whether the promise has its premise, that reference and audited data are alike. A model that
       was trained on the reference knows it better, and thresholds from it are too small. (With APS that shows in the
       coverage only where the model is also too sure elsewhere; with LAC at once.)
-    - group_shortfall: the worst group's. A marginal promise does not bind it; that is why it is looked at.
-    - coverage, set_size, singletons, empty: how often sets hold the truth, their mean size, the share of
-      one label and of none. coverage_gap: mean distance of a class's coverage from the promise (times 100:
-      "CovGap"). size_gap: the same at worst over strata of set size.
+    - group_shortfall: a marginal promise does not bind a group; that is why it is looked at. coverage_gap times 100
+      is known as "CovGap".
 
     The interval of a shortfall knows that the threshold is drawn too: the Beta law at the effective size of the
-    clustered reference, with Wilson's interval of the audited data (`conformal_sets.shortfall`). Simulated with
+    clustered reference, with Wilson's interval of the audited data (`sets.shortfall`). Simulated with
     exchangeable clusters (1,000 times each; 100 to 4,000 calibration scores in clusters of 1, 5 or 10, within-
     cluster correlation 0 to 0.9, alpha 0.1, 0.05, 0.01) it lay above 0 in at most 3.3 % of cases, and missed a
     true shortfall of 5 points on either side in at most 5.3 %. Beside it stands a check without that
@@ -79,43 +75,37 @@ class Conformal(Probe):
         "robustness.collapse-digits": ("missing_shortfall",),
         "robustness.sentinel-fill-digits": ("missing_shortfall",),
     }
-    metrics = (
-        Metric(
-            name="shortfall",
+    figures = (
+        Figure(
+            "shortfall",
             says="Promised coverage less what prediction sets reach. 0: the promise holds; 1: never right.",
             limit=0.02,
         ),
-        Metric(
-            name="missing_shortfall",
+        Figure(
+            "missing_shortfall",
             says="Coverage that prediction sets lose when an input is missing that they were fitted with. 0: the "
             "promise survives.",
             limit=0.05,
         ),
-        Metric(
-            name="reference_easier",
+        Figure(
+            "reference_easier",
             says="Chance that the model gives the true label better odds on a sample of the reference than on an "
             "audited one. 0.5: alike, as the promise assumes; 1: always.",
             limit=0.55,
         ),
-        Metric(
-            name="group_shortfall",
-            says="The same in the worst group. 0: no group gets less than the promise.",
-            limit=0.05,
+        Figure(
+            "group_shortfall", says="The same in the worst group. 0: no group gets less than the promise.", limit=0.05
         ),
-        Metric(
-            name="coverage",
-            says="Share of samples whose prediction set holds the true label. 1: all.",
-            better="higher",
-        ),
-        Metric(name="set_size", says="Labels in a prediction set on average. 1: one answer.", unit="number"),
-        Metric(name="singletons", says="Share of sets with exactly one label. 1: all decided.", better="higher"),
-        Metric(name="empty", says="Share of sets with no label, which are wrong for certain. 0: none."),
-        Metric(
-            name="coverage_gap",
+        Figure("coverage", says="Share of samples whose prediction set holds the true label. 1: all.", better="higher"),
+        Figure("set_size", says="Labels in a prediction set on average. 1: one answer.", unit="number"),
+        Figure("singletons", says="Share of sets with exactly one label. 1: all decided.", better="higher"),
+        Figure("empty", says="Share of sets with no label, which are wrong for certain. 0: none."),
+        Figure(
+            "coverage_gap",
             says="Distance of a class's coverage from the promise, averaged over classes. 0: every class alike.",
         ),
-        Metric(
-            name="size_gap",
+        Figure(
+            "size_gap",
             says="Distance of coverage from the promise at worst over sizes of sets. 0: short sets keep it, too.",
         ),
     )
@@ -141,56 +131,33 @@ class Conformal(Probe):
         return Observation(pl.concat([score_rows(clean, removed, u=u) for removed in observe_removals(clean)]))
 
     def conclude(self, evidence: Evidence) -> Conclusion:
-        about, names = evidence.about, conditions(evidence)
-        audited = {c: s for c in names if (s := scored(evidence, AUDITED, c)) is not None}
-        reference = {c: s for c in names if (s := scored(evidence, REFERENCE, c)) is not None}
+        names, say = conditions(evidence), Say(self.name)
+        audited, reference = (
+            {c: rows for c in names if len(rows := scored(evidence, split, c))} for split in (AUDITED, REFERENCE)
+        )
         if CLEAN not in audited or CLEAN not in reference:
             lacking = "audited data have" if CLEAN not in audited else "reference has"
-            reason = f"the {lacking} no sample that could be scored"
-            nothing = Finding(
-                probe=self.name,
-                metric="shortfall",
-                title="coverage short of the promise",
-                verdict=Verdict.NOT_APPLICABLE,
-                reason=reason,
-            )
-            return Conclusion(findings=[nothing])
+            say("shortfall", findings.PROMISE, None, reason=f"the {lacking} no sample that could be scored")
+            return Conclusion(findings=say.findings)
         notes: list[str] = []
-        by_name = recipes(reference[CLEAN], self.alpha, self.tuning, about.seed, notes)
-        applied = {
-            name: {c: by.apply(s) for c, s in audited.items()}
-            for name, by in ((n, Calibrated.on(r, reference[CLEAN], self.alpha)) for n, r in by_name.items())
-        }
-        recipe, sets = by_name[self.score], applied[self.score][CLEAN]
+        by_name = recipes(reference[CLEAN], self.alpha, self.tuning, notes)
+        thresholds = {name: Threshold.on(recipe, reference[CLEAN], self.alpha) for name, recipe in by_name.items()}
+        every = {name: {c: by.sets(rows) for c, rows in audited.items()} for name, by in thresholds.items()}
+        by, recipe = thresholds[self.score], by_name[self.score]
+        whole = every[self.score][CLEAN]
+        without = {c: sets for c, sets in every[self.score].items() if c != CLEAN}
+        own = {c: Threshold.on(recipe, reference[c], self.alpha) for c in without if c in reference}
         exact = None
-        if sets.clusters is not None:
-            few = one_per_cluster(recipe.kept(reference[CLEAN]), about.seed)
-            plain = Recipe(recipe.name, tuned=recipe.tuned)
-            exact = Calibrated.on(plain, few, self.alpha).apply(one_per_cluster(audited[CLEAN], about.seed))
-        refitted = {
-            c: Calibrated.on(recipe, reference[c], self.alpha).apply(s)
-            for c, s in audited.items()
-            if c in reference and c != CLEAN
-        }
-        make = Findings(
-            probe=self.name, modalities=tuple(about.modalities), level=about.level, seed=about.seed, notes=notes
-        )
-        findings = [
-            *make.headline(sets, exact),
-            *make.exchangeable(audited[CLEAN], reference[CLEAN]),
-            *make.missing(applied[self.score]),
-            *make.per_pattern(refitted),
-            *make.groups(sets, audited[CLEAN].groups()),
-            *make.sizes(sets),
-            *make.classes(sets, about.classes),
-        ]
-        charts: list[Chart] = [
-            promise_chart(sets, about.level),
-            *coverage_bars(sets, findings, about.level),
-            methods_table(applied, 1 - self.alpha, about.level),
-        ]
-        if len(about.modalities) > MOST_FOR_ALL_REMOVALS:
-            notes.append(
-                f"With more than {MOST_FOR_ALL_REMOVALS} kinds of input each is removed alone, not in combinations."
-            )
-        return Conclusion(findings=findings, charts=charts, notes=notes)
+        if whole.clusters is not None:
+            few = Threshold.on(replace(recipe, spent=frozenset()), one_per_cluster(by.reference), self.alpha)
+            exact = few, few.sets(one_per_cluster(audited[CLEAN]))
+        findings.headline(say, by, whole, exact, notes)
+        findings.exchangeable(say, audited[CLEAN], reference[CLEAN])
+        findings.missing(say, by, whole, without)
+        findings.per_pattern(say, {c: (refitted, refitted.sets(audited[c])) for c, refitted in own.items()})
+        findings.groups(say, by, whole, notes)
+        findings.sizes(say, by, whole)
+        findings.classes(say, by, whole, evidence.about.classes)
+        charts: list[Chart] = [promise_chart(by, whole), *coverage_bars(by, whole, say.findings)]
+        charts.append(methods_table(every, 1 - self.alpha))
+        return Conclusion(findings=say.findings, charts=charts, notes=notes + limits(evidence))
