@@ -18,9 +18,9 @@ from muroan.batch import Batch
 from muroan.data.multiple_features import multiple_features
 from muroan.dataset import Splits
 from muroan.interventions.attacks.pgd import PGD
+from muroan.losses import vectors
 from muroan.mitigations.dissimilarity import Dissimilarity, mean_cosine
 from muroan.mitigations.feature_memory import FeatureMemory, Remembering, objective, sparse_codes
-from muroan.mitigations.single_source import vectors
 from muroan.models.digit_views import train
 from muroan.robustness.adversarial.adaptive import TOGETHER, Evaluated, defended
 from muroan.training import Trainer
@@ -58,14 +58,14 @@ def hardened(base: Model, data: Splits, seed: int) -> dict[str, Model]:
 def cosine(model: Model, batch: Batch) -> float:
     """The mean cosine of the views' codes."""
     with torch.no_grad():
-        return float(mean_cosine(list(vectors(model, batch, VIEWS).values())))
+        return float(mean_cosine(list(vectors(model, batch).values())))
 
 
 def rises(model: Remembering, batch: Batch) -> float:
     """By how much the objective of sparse coding rises at most in any step, of any sample and view."""
     worst = -float("inf")
     with torch.no_grad():
-        codes = vectors(model.inner, batch, VIEWS)
+        codes = vectors(model.inner, batch)
         for view, code in codes.items():
             atoms, step, sparsity = model.memory[view], model.facts["steps"][view], model.facts["sparsity"]
             before = objective(code.double(), torch.zeros(len(code), len(atoms)).double(), atoms.double(), sparsity)

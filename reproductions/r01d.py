@@ -35,8 +35,7 @@ from muroan.interventions.attacks.removal import Removal, share
 from muroan.meter import Metered
 from muroan.mitigations.adversarial_training import AdversarialTraining
 from muroan.mitigations.consistency_vote import ConsistencyVote
-from muroan.mitigations.region_word_dropout import RegionWordDropout
-from muroan.mitigations.salient_removal import SalientPointRemoval
+from muroan.mitigations.removal_training import RegionWordDropout, SalientPointRemoval
 from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.models.emoji_towers import emoji_model

@@ -25,10 +25,8 @@ from muroan.dataset import Dataset, Splits
 from muroan.estimate import Estimate, mean, paired_difference
 from muroan.interventions.removals import Kept
 from muroan.losses import task_loss
-from muroan.mitigations.masd import Masd
-from muroan.mitigations.masked_multitask import MaskedMultitask
-from muroan.mitigations.masking import MaskedTraining, left
-from muroan.mitigations.modality_dropout import ModalityDropout
+from muroan.mitigations.masked_training import Masd, MaskedMultitask, MaskedTraining, ModalityDropout
+from muroan.mitigations.masking import left
 from muroan.modality import Tabular
 from muroan.model import TorchModel
 from muroan.models.digit_views import network as digit_network

@@ -24,7 +24,7 @@ from muroan.data.multiple_features import multiple_features
 from muroan.dataset import Dataset
 from muroan.estimate import Estimate, mean, paired_difference, proportion
 from muroan.losses import task_loss
-from muroan.mitigations.masked_multitask import MaskedMultitask
+from muroan.mitigations.masked_training import MaskedMultitask
 from muroan.mitigations.masking import left
 from muroan.modality import Tabular, Text
 from muroan.models.fusion_transformer import FusionTransformer, Pieces, Words

@@ -19,9 +19,10 @@ from muroan import Budget
 from muroan.batch import Batch
 from muroan.data.multiple_features import multiple_features
 from muroan.estimate import Estimate, mean, paired_difference, proportion
+from muroan.losses import vectors
 from muroan.mitigations.adversarial_training import AdversarialTraining
 from muroan.mitigations.odd_one_out import OddOneOut, OddOneOutModel
-from muroan.mitigations.single_source import SingleSourceTraining, single_source, vectors
+from muroan.mitigations.single_source import SingleSourceTraining, single_source
 from muroan.models.digit_views import train
 from muroan.robustness.adversarial.adaptive import WAYS, Evaluated, defended, weakest_difference
 from muroan.training import Trainer
@@ -43,8 +44,8 @@ def detected(model: OddOneOutModel, batch: Batch) -> tuple[torch.Tensor, torch.T
     """Whether the detector names the attacked view, by copy [3 N], and "none" on the samples themselves [N]."""
     changed, which = single_source(model, batch, {v: Budget(radius=RADIUS) for v in VIEWS}, steps=20)
     with torch.no_grad():
-        odd = model.odd(vectors(model, changed, VIEWS)).argmax(dim=1) == which
-        none = model.odd(vectors(model, batch, VIEWS)).argmax(dim=1) == len(VIEWS)
+        odd = model.odd(vectors(model, changed)).argmax(dim=1) == which
+        none = model.odd(vectors(model, batch)).argmax(dim=1) == len(VIEWS)
     return odd, none
 
 

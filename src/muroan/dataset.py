@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +101,13 @@ class Dataset(ABC):
         if not good:
             return Loaded(None, tuple(bad))
         return Loaded(self._batch(good), tuple(bad))
+
+    def batches(self, rows: int) -> Iterator[Batch]:
+        """All that can be read, in order, at most so many samples at a time."""
+        for start in range(0, len(self), rows):
+            batch = self.load(range(start, min(start + rows, len(self)))).batch
+            if batch is not None:
+                yield batch
 
     def _target(self, target: str | int) -> int:
         classes = self.schema.classes

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from muroan import settings
-from muroan.batch import Schema
+from muroan.batch import Batch, Schema
 from muroan.dataset import Dataset, Splits
 from muroan.errors import AskedWrongly
 from muroan.model import Capability, Model
-from muroan.training import Schedule, Trainer
+from muroan.training import Loss, Schedule, Trained, Trainer
 
 
 @dataclass(frozen=True)
@@ -91,37 +91,78 @@ class Mitigation(ABC):
         return settings.settings(self)
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What one training lowers, and on what.
+
+    loss: of a batch, random numbers coming from torch's generator, which every step seeds. validation: what tells which
+    weights are kept and when to stop, the loss itself if None. beside: networks that are trained with the model and
+    dropped afterwards, by name. modules, parameters: those that are trained, all that the model shows if None.
+    on_step: told before each step what share of them is done. notes: what is to be said when all is done.
+    """
+
+    loss: Loss
+    validation: Loss | None = None
+    beside: Mapping[str, nn.Module] = field(default_factory=dict)
+    modules: nn.Module | None = None
+    parameters: Sequence[nn.Parameter] | None = None
+    on_step: Callable[[float], None] | None = None
+    notes: Callable[[], Sequence[str]] = tuple
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fitting(Mitigation):
     """A mitigation that trains. epochs, batch, rate: how long, how many samples a step, how fast (`Schedule`)."""
+
+    needs = frozenset({Capability.SCORES, Capability.TRAIN})
+    stops_early: ClassVar[bool] = True
+    """False: all epochs are trained, for a loss by which patience would be too short."""
 
     epochs: int = 10
     batch: int = 128
     rate: float = 1e-3
 
-    def schedule(self, patience: int | None = None) -> Schedule:
-        """How long and how fast; patience: epochs without a lower validation loss, the usual ones if None."""
-        given = {} if patience is None else {"patience": patience}
-        return Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate, **given)
+    def schedule(self, **others: Any) -> Schedule:
+        """How long and how fast; others: what is not as the settings say."""
+        asked = {"epochs": self.epochs, "batch": self.batch, "rate": self.rate} | others
+        return Schedule(**asked) if self.stops_early else Schedule(patience=asked["epochs"], **asked)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Retraining(Fitting):
-    """A mitigation that changes a model's weights and nothing else."""
-
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.TRAIN})
-
-    @abstractmethod
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        """Train the model's modules in place; returns notes."""
-
-    def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
-        notes = self.train(model, data, trainer, seed=seed)
-        return Mitigated(model, state(model.trainable()), notes=notes)
+    def fit(
+        self, model: Model, objective: Objective, data: Dataset, trainer: Trainer, *, seed: int, **others: Any
+    ) -> Trained:
+        """Train in place, by the schedule with these `others`."""
+        modules = model.trainable() if objective.modules is None else objective.modules
+        if objective.beside:
+            modules = nn.ModuleDict({"model": modules, **objective.beside})
+        return trainer.fit(
+            modules,
+            objective.loss,
+            data,
+            self.schedule(**others),
+            seed=seed,
+            parameters=objective.parameters,
+            validation=objective.validation,
+            on_step=objective.on_step,
+        )
 
     def restore(self, model: Model, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Model:
         load_state(model.trainable(), tensors)
         return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining(Fitting):
+    """A mitigation that changes a model's weights and nothing else: a subclass says by which objective."""
+
+    @abstractmethod
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        """What training on these data lowers."""
+
+    def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
+        fit_on = members(data, self.name)
+        objective = self.objective(model, fit_on, seed)
+        trained = self.fit(model, objective, fit_on, trainer.named(self.name), seed=seed)
+        return Mitigated(model, state(model.trainable()), notes=(trained.note, *objective.notes()))
 
 
 def state(modules: nn.Module) -> dict[str, Tensor]:
@@ -142,3 +183,11 @@ def members(data: Splits, name: str) -> Dataset:
     if data.members is None:
         raise AskedWrongly(f"{name} trains: it needs data to train on (--members), disjoint from the data audited")
     return data.members
+
+
+def example(data: Dataset) -> Batch:
+    """The first sample [1, ...]: what a network beside the model must fit."""
+    batch = data.load(range(1)).batch
+    if batch is None:
+        raise AskedWrongly("the first sample of the training data cannot be read")
+    return batch

@@ -9,7 +9,8 @@ fast, vectorised, and good enough for noise and sampling; never for keys or secr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,3 +82,16 @@ def choose(ids: Sequence[str], n: int, *purpose: object) -> list[int]:
         return list(range(len(ids)))
     order = np.argsort(sample_keys(ids, *purpose), kind="stable")[:n]
     return sorted(int(i) for i in order)
+
+
+@contextmanager
+def seeded(*purpose: object) -> Iterator[None]:
+    """Meanwhile torch's own generator begins at a key of this purpose; afterwards it goes on as if nothing was drawn.
+
+    For what torch draws by itself: first weights of a network, dropout, noise in a step of training.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(*purpose) % 2**62)
+        yield

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from muroan.batch import Batch
 from muroan.dataset import Dataset, split_off
 from muroan.errors import AskedWrongly, CannotComplete
-from muroan.randomness import key, sample_keys
+from muroan.randomness import sample_keys, seeded
 
 Loss = Callable[[Batch], Tensor]
 """The mean loss of a batch, with a graph to the weights."""
@@ -63,6 +63,17 @@ class Trained:
     validation: tuple[float, ...]
     start: float
     kept: int | None
+
+    def later(self, training: float, validation: float) -> Trained:
+        """One epoch later."""
+        lowest = validation <= min(self.start, *self.validation, validation)
+        kept = len(self.validation) if lowest else self.kept
+        return Trained((*self.training, training), (*self.validation, validation), self.start, kept)
+
+    @property
+    def in_vain(self) -> int:
+        """Epochs since the weights that are kept."""
+        return len(self.validation) - (0 if self.kept is None else self.kept + 1)
 
     @property
     def note(self) -> str:
@@ -112,20 +123,14 @@ class Trainer:
         moving = list(modules.parameters()) if parameters is None else list(parameters)
         if not moving:
             raise AskedWrongly(f"{self.name}: there is no parameter to train")
-        run = _Run(
-            self, modules, loss, validation or loss, parts.audited, parts.reference, schedule, seed, moving, on_step
-        )
-        with _trainable(modules, moving):
-            return run.carry_out()
-
-
-@dataclass
-class _History:
-    start: float
-    epoch: int = 0
-    training: list[float] = field(default_factory=list)
-    validation: list[float] = field(default_factory=list)
-    kept: int | None = None
+        judge = validation or loss
+        run = _Run(self, modules, loss, judge, parts.audited, parts.reference, schedule, seed, moving, on_step)
+        try:
+            with differentiable(modules.parameters(), moving):
+                return run.carry_out()
+        finally:
+            modules.zero_grad()
+            modules.eval()
 
 
 class _Objective(nn.Module):
@@ -158,44 +163,33 @@ class _Run:
         steps = -(-len(self.data) // self.schedule.batch)
         total = steps * self.schedule.epochs
         objective, prepared = accelerator.prepare(_Objective(self.modules, self.loss), optimiser)
-        history, best = self._resume(optimiser)
+        done, best = self._resume(optimiser)
         show = self.trainer.progress or _silent
         with show(self.trainer.name, total) as advance:
-            advance(history.epoch * steps, "going on")
-            while history.epoch < self.schedule.epochs and not self._patient(history):
+            advance(len(done.validation) * steps, "going on")
+            while (epoch := len(done.validation)) < self.schedule.epochs and done.in_vain < self.schedule.patience:
                 losses = []
-                for k, index in enumerate(self._batches(history.epoch)):
-                    step = history.epoch * steps + k
+                for step, index in enumerate(self._batches(epoch), epoch * steps):
                     for group in optimiser.param_groups:
                         group["lr"] = self.schedule.rate * (1 + math.cos(math.pi * step / total)) / 2
-                    mine = index[accelerator.process_index :: accelerator.num_processes]
-                    batch = self.data.load(mine).batch
+                    batch = self.data.load(index[accelerator.process_index :: accelerator.num_processes]).batch
                     if self.on_step is not None:
                         self.on_step(step / total)
                     if batch is not None:
                         losses.append(self._step(accelerator, objective, prepared, batch, step))
-                    advance(1, f"epoch {history.epoch + 1}")
-                history.training.append(sum(losses) / max(1, len(losses)))
-                history.validation.append(self._validated())
-                if history.validation[-1] <= min(history.start, *history.validation):
-                    history.kept, best = history.epoch, _copy(self.modules)
-                history.epoch += 1
+                    advance(1, f"epoch {epoch + 1}")
+                done = done.later(sum(losses) / max(1, len(losses)), self._validated())
+                if done.kept == epoch:
+                    best = _copy(self.modules)
                 if accelerator.is_main_process:
-                    self._save(history, best, optimiser)
+                    self._save(done, best, optimiser)
         self.modules.load_state_dict(best)
-        self.modules.eval()
-        return Trained(tuple(history.training), tuple(history.validation), history.start, history.kept)
-
-    def _patient(self, history: _History) -> bool:
-        since = len(history.validation) - (0 if history.kept is None else history.kept + 1)
-        return since >= self.schedule.patience
+        return done
 
     def _step(self, accelerator: Any, objective: nn.Module, optimiser: Any, batch: Batch, step: int) -> float:
         self.modules.train()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key(self.seed, self.trainer.name, "step", step) % 2**62)
-            with torch.enable_grad():
-                loss: Tensor = objective(batch)
+        with seeded(self.seed, self.trainer.name, "step", step), torch.enable_grad():
+            loss: Tensor = objective(batch)
         value = float(loss.detach())
         if value != value or abs(value) == float("inf"):
             raise CannotComplete(f"{self.trainer.name}: the loss is {value} at step {step}; a lower rate may help")
@@ -212,8 +206,7 @@ class _Run:
             batch = self.held.load(range(k, min(k + self.schedule.batch, len(self.held)))).batch
             if batch is None:
                 continue
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(key(self.seed, self.trainer.name, "validation", k) % 2**62)
+            with seeded(self.seed, self.trainer.name, "validation", k):
                 # Losses may need gradients inside, such as those that attack their inputs.
                 value = float(self.judge(batch).detach())
             total, count = total + value * len(batch), count + len(batch)
@@ -236,7 +229,7 @@ class _Run:
     def _identity(self) -> str:
         return f"{self.schedule} {self.seed} {self.data.fingerprint()} {len(self.moving)}"
 
-    def _save(self, history: _History, best: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
+    def _save(self, done: Trained, best: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
         if (place := self._place) is None:
             return
         from safetensors.torch import save_file
@@ -246,29 +239,33 @@ class _Run:
             tensors |= {f"optimiser.{k}.{n}": torch.as_tensor(t).clone() for n, t in entry.items()}
         place.parent.mkdir(parents=True, exist_ok=True)
         aside = place.with_name(f".{place.name}.{os.getpid()}")
-        facts = {"history": json.dumps(vars(history)), "identity": self._identity()}
+        facts = {"history": json.dumps(vars(done)), "identity": self._identity()}
         save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, aside, metadata=facts)
         aside.replace(place)
 
-    def _resume(self, optimiser: torch.optim.Optimizer) -> tuple[_History, dict[str, Tensor]]:
-        """The history of what is kept, and the best weights so far; the modules' own where nothing is."""
-        place = self._place
-        if place is None or not place.exists():
-            return _History(self._validated()), _copy(self.modules)
-        from safetensors import safe_open
-
-        with safe_open(place, framework="pt") as file:
-            facts = file.metadata() or {}
-            if facts.get("identity") != self._identity():
-                return _History(self._validated()), _copy(self.modules)  # of another training: this one begins anew
-            kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    def _resume(self, optimiser: torch.optim.Optimizer) -> tuple[Trained, dict[str, Tensor]]:
+        """How far what is kept has come, and the best weights so far; a beginning with the modules' own where nothing
+        of this very training is kept."""
+        facts, kept = self._kept()
+        if facts.get("identity") != self._identity():
+            return Trained((), (), self._validated(), None), _copy(self.modules)
         self.modules.load_state_dict(_under("now.", kept))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimiser.", kept).items():
             k, _, what = name.partition(".")
             moments.setdefault(int(k), {})[what] = tensor
         optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-        return _History(**json.loads(facts["history"])), _under("best.", kept)
+        done = Trained(**json.loads(facts["history"]))
+        return replace(done, training=tuple(done.training), validation=tuple(done.validation)), _under("best.", kept)
+
+    def _kept(self) -> tuple[dict[str, str], dict[str, Tensor]]:
+        """Facts and tensors of an unfinished training, if one is kept."""
+        if (place := self._place) is None or not place.exists():
+            return {}, {}
+        from safetensors import safe_open
+
+        with safe_open(place, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -294,10 +291,10 @@ def _silent(title: str, total: int) -> Iterator[Advance]:
 
 
 @contextmanager
-def _trainable(modules: nn.Module, moving: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Only `moving` have gradients meanwhile; afterwards as before, in evaluation mode."""
-    before = {p: p.requires_grad for p in modules.parameters()}
-    chosen = {id(p) for p in moving}
+def differentiable(among: Iterable[nn.Parameter], wanted: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Of the parameters `among`, those `wanted` alone have gradients meanwhile; afterwards as before."""
+    before = {p: p.requires_grad for p in among}
+    chosen = {id(p) for p in wanted}
     try:
         for p in before:
             p.requires_grad_(id(p) in chosen)
@@ -305,5 +302,29 @@ def _trainable(modules: nn.Module, moving: Sequence[nn.Parameter]) -> Iterator[N
     finally:
         for p, was in before.items():
             p.requires_grad_(was)
-            p.grad = None
-        modules.eval()
+
+
+@contextmanager
+def standing_in(parameters: Sequence[nn.Parameter], values: Iterable[Tensor]) -> Iterator[None]:
+    """Meanwhile the parameters have these values. Weights change places, so that models that cannot be copied can stand
+    beside what they were; a graph that was made outside must not be walked inside."""
+    now = [p.data for p in parameters]
+    try:
+        for p, value in zip(parameters, values, strict=True):
+            p.data = value
+        yield
+    finally:
+        for p, own in zip(parameters, now, strict=True):
+            p.data = own
+
+
+@contextmanager
+def evaluating(modules: nn.Module) -> Iterator[None]:
+    """No dropout and no statistics of batches meanwhile; afterwards each module's mode is what it was."""
+    before = [(m, m.training) for m in modules.modules()]
+    modules.eval()
+    try:
+        yield
+    finally:
+        for m, was in before:
+            m.training = was

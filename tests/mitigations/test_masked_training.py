@@ -16,16 +16,8 @@ from muroan.checks.trainable import TrainableNet
 from muroan.data.memory import InMemory
 from muroan.errors import AskedWrongly
 from muroan.losses import logits
-from muroan.mitigations.masd import Masd, taught
-from muroan.mitigations.masked_multitask import MaskedMultitask
-from muroan.mitigations.masking import (
-    MaskedTraining,
-    allowed_masks,
-    drawn,
-    left,
-    stacked,
-)
-from muroan.mitigations.modality_dropout import ModalityDropout
+from muroan.mitigations.masked_training import Masd, MaskedMultitask, MaskedTraining, ModalityDropout, taught
+from muroan.mitigations.masking import allowed_masks, drawn, left, stacked
 from muroan.modality import Tabular
 from muroan.model import Model
 from muroan.models.fusion_transformer import FusionTransformer, Pieces

@@ -8,9 +8,9 @@ import torch
 from muroan.checks.bed import planted, planted_pairs
 from muroan.checks.trainable import TrainableNet, trainable_pairs
 from muroan.errors import AskedWrongly
-from muroan.losses import info_nce, pair_codes
+from muroan.losses import alignment, info_nce, pair_codes
 from muroan.mitigations import robust_mixgen
-from muroan.mitigations.mixgen import MixGen, alignment, cut_short, mixed, whole
+from muroan.mitigations.mixgen import MixGen, cut_short, mixed, whole
 from muroan.mitigations.robust_mixgen import (
     BACKGROUND,
     CONJUNCTIONS,

@@ -15,18 +15,16 @@ from torch.nn import functional
 from muroan.checks.bed import planted_pairs
 from muroan.checks.trainable import trainable_pairs
 from muroan.errors import AskedWrongly
-from muroan.losses import info_nce, pair_codes
+from muroan.losses import info_nce, missed, pair_codes
 from muroan.mitigation import state
 from muroan.mitigations import progressive_self_distillation as psd
-from muroan.mitigations.fine_tuning import missed
 from muroan.mitigations.progressive_self_distillation import (
     MovingMean,
     ProgressiveSelfDistillation,
     distilled,
-    evaluating,
     falling,
 )
-from muroan.training import Trainer
+from muroan.training import Trainer, evaluating
 
 
 def codes(seed, n=8, d=5):

@@ -15,8 +15,7 @@ from muroan.interventions.attacks.removal import Removal
 from muroan.interventions.attacks.salient import salient_points
 from muroan.meter import Metered
 from muroan.mitigations.consistency_vote import ConsistencyVote
-from muroan.mitigations.region_word_dropout import RegionWordDropout
-from muroan.mitigations.salient_removal import SalientPointRemoval
+from muroan.mitigations.removal_training import RegionWordDropout, SalientPointRemoval
 from muroan.modality import Image, Text
 from muroan.model import BlackBox, TorchModel
 from muroan.organisms import telling_patch

@@ -13,7 +13,7 @@ from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.mitigation import state
-from muroan.mitigations.fine_tuning import Parts, fine_tuning_loss
+from muroan.mitigations.fine_tuning import Parts, fine_tuning
 from muroan.mitigations.weight_space import interpolate
 from muroan.mitigations.wise_ft import HALF, WiseFT, chosen
 from muroan.training import Trainer
@@ -120,7 +120,7 @@ def test_pairs_are_fine_tuned_by_the_loss_that_made_them():
 
     data, towers = planted_pairs(), trainable_pairs()
     batch = data.members.load(range(12)).batch
-    loss = fine_tuning_loss(towers, data.members.schema.classes)(batch)
+    loss = fine_tuning(towers, data.members).loss(batch)
     assert loss.item() == info_nce(*pair_codes(towers, batch), towers.scale).item()
 
 

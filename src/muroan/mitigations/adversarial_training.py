@@ -7,19 +7,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from muroan.batch import Batch, Schema
 from muroan.budget import Budget, usual
-from muroan.dataset import Splits
+from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.pgd import PGD
 from muroan.interventions.attacks.word_substitution import WordSubstitution
+from muroan.losses import eased, task_loss
 from muroan.meter import Metered
-from muroan.mitigation import Retraining, members
+from muroan.mitigation import Objective, Retraining
 from muroan.model import Capability, Model
 from muroan.registry import register
-from muroan.training import Loss, Trainer
 
 
 def budgets(schema: Schema, model: Model, radii: tuple[tuple[str, float], ...], words: int) -> dict[str, Budget]:
@@ -33,11 +32,12 @@ def budgets(schema: Schema, model: Model, radii: tuple[tuple[str, float], ...], 
 @register
 @dataclass(frozen=True, kw_only=True)
 class AdversarialTraining(Retraining):
-    """Minimises the loss on attacked inputs: projected gradient descent on continuous ones, replaced words in texts.
+    """min E[(1 − clean) · max CE(f(x + d), y) + clean · CE(f(x), y)]: projected gradient descent on continuous inputs,
+    replaced words in texts.
 
-    Each step attacks its batch anew (all modalities together, the words first where `words` is not 0) and takes the
-    loss on it, mixed with the loss on the untouched batch. radii: by modality name, over the usual ones of its kind;
-    other continuous modalities are not attacked. clean: weight of the untouched batch. steps: of the inner attack.
+    Each step attacks its batch anew (all modalities together, the words first where `words` is not 0). radii: by
+    modality name, over the usual ones of its kind; other continuous modalities are not attacked. clean: weight of the
+    untouched batch. steps: of the inner attack.
     """
 
     name = "adversarial_training"
@@ -45,7 +45,6 @@ class AdversarialTraining(Retraining):
     source = "Madry et al., ICLR 2018, equation 2.1; multi-input: survey equation 1"
     needs = frozenset({Capability.SCORES, Capability.GRADIENTS, Capability.TRAIN})
     improves = {"robustness.gradient": ("success", "robust_accuracy")}
-
     removes = ("robustness.frail-tower-digits",)
 
     radii: tuple[tuple[str, float], ...] = ()
@@ -59,27 +58,14 @@ class AdversarialTraining(Retraining):
             return "no modality can be attacked: give radii for its continuous ones, such as radii: [[table, 0.1]]"
         return None
 
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name)
-        allowed = budgets(fit_on.schema, model, self.radii, self.words)
-        loss = self.loss(model, allowed, seed)
-        schedule = self.schedule()
-        done = trainer.named(self.name).fit(model.trainable(), loss, fit_on, schedule, seed=seed)
-        return (done.note,)
-
-    def loss(self, model: Model, allowed: Mapping[str, Budget], seed: int) -> Loss:
-        """The mean of the worst case's and the untouched batch's cross-entropy."""
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        allowed = budgets(data.schema, model, self.radii, self.words)
 
         def worst(batch: Batch) -> Tensor:
             changed = attacked(model, batch, allowed, self.steps, seed)
-            hard = functional.cross_entropy(model.predict(changed.inputs), batch.targets)
-            if not self.clean:
-                return hard
-            return (1 - self.clean) * hard + self.clean * functional.cross_entropy(
-                model.predict(batch.inputs), batch.targets
-            )
+            return eased(task_loss(model, changed), self.clean, model, batch)
 
-        return worst
+        return Objective(worst)
 
 
 def attacked(model: Model, batch: Batch, allowed: Mapping[str, Budget], steps: int, seed: int) -> Batch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -37,29 +36,28 @@ class LinearHead:
         linear head: nothing nearer changes it. Infinite where the moving codes have no say. It is a distance between
         codes; what an input must change for it, see `LinearHead.through`.
         """
-        scores = self.logits(codes)
-        best = scores.argmax(dim=1)
-        gaps = scores.gather(1, best[:, None]) - scores  # [N, K]
-        w = torch.cat([self.weights[m] for m in (self.weights if moving is None else moving)], dim=1)
-        apart = torch.cdist(w, w)[best]
-        found = torch.where(apart > 0, gaps / apart.clamp_min(1e-300), torch.inf)
-        found = found.scatter(1, best[:, None], torch.inf)
-        least: Tensor = found.amin(dim=1)
+        least: Tensor = self._borders(codes, list(moving or self.weights))[0].amin(dim=1)
         return least
 
     def nearest(self, codes: Mapping[str, Tensor], moving: Sequence[str] | None = None) -> dict[str, Tensor]:
         """The change of each moving code, [N, D_m], that leads to the nearest point where two classes tie."""
-        names = list(self.weights if moving is None else moving)
-        scores = self.logits(codes)
-        best = scores.argmax(dim=1)
-        w = torch.cat([self.weights[m] for m in names], dim=1)
-        gaps, apart = scores.gather(1, best[:, None]) - scores, torch.cdist(w, w)[best]
-        ratio = torch.where(apart > 0, gaps / apart.clamp_min(1e-300), torch.inf)
-        other = ratio.scatter(1, best[:, None], torch.inf).argmin(dim=1)
+        names = list(moving or self.weights)
+        away, gaps, w, best = self._borders(codes, names)
+        other = away.argmin(dim=1)
         across = w[other] - w[best]
         change = across * (gaps.gather(1, other[:, None]) / across.square().sum(dim=1, keepdim=True).clamp_min(1e-300))
-        parts = torch.tensor_split(change, list(accumulate(self.weights[m].shape[1] for m in names[:-1])), dim=1)
-        return dict(zip(names, parts, strict=True))
+        widths = [self.weights[m].shape[1] for m in names]
+        return dict(zip(names, torch.split(change, widths, dim=1), strict=True))
+
+    def _borders(self, codes: Mapping[str, Tensor], names: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """How far away each class is and by how much it scores less [N, K]; weights side by side; the decisions [N]."""
+        scores = self.logits(codes)
+        best = scores.argmax(dim=1)
+        gaps = scores.gather(1, best[:, None]) - scores
+        w = torch.cat([self.weights[m] for m in names], dim=1)
+        apart = torch.cdist(w, w)[best]
+        away = torch.where(apart > 0, gaps / apart.clamp_min(1e-300), torch.inf)
+        return away.scatter(1, best[:, None], torch.inf), gaps, w, best
 
     def through(self, encoders: Mapping[str, Tensor]) -> LinearHead:
         """The head on inputs, where codes are affine in them: encoders[m] [D_m, F_m] is that map's matrix.

@@ -15,10 +15,11 @@ from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.removal import POINTWISE, Removal, lengths
 from muroan.interventions.attacks.salient import salient_points
+from muroan.losses import decided
 from muroan.meter import Metered
 from muroan.mitigation import Mitigated, Mitigation
 from muroan.modality import KINDS, Modality, Value, take
-from muroan.model import Capability, Code, Model, rows
+from muroan.model import Capability, Model, rows
 from muroan.models.defended import Defended
 from muroan.registry import register
 from muroan.training import Trainer
@@ -54,33 +55,28 @@ class Voting(Defended):
 
     def votes(self, inputs: Mapping[str, Value], present: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Log-probabilities [N, V, K] of every vote, the untouched input's first, and which votes there are [N, V]."""
-        parts = self._parts(inputs, present)
         n = len(inputs[self.modalities[0]])
         apart = Capability.FUSE in self.inner.capabilities
-        codes = {m: self.inner.encode(m, inputs[m]) for m in self.modalities} if apart else {}
-        whole = self._decided(codes, present) if apart else self.ask(inputs, present)
-        said, real = [whole[:, None]], [torch.ones(n, 1, dtype=torch.bool)]
-        for m, boxes in parts.items():
+        whole = {m: self.inner.encode(m, inputs[m]) if apart else inputs[m] for m in self.modalities}
+
+        def answers(given: Mapping[str, Any], there: Mapping[str, Tensor] | None) -> Tensor:
+            return decided(self.inner, given, there) if apart else self.ask(given, there)
+
+        said, real = [answers(whole, present)[:, None]], [torch.ones(n, 1, dtype=torch.bool)]
+        for m, boxes in self._parts(inputs, present).items():
             count = boxes.shape[1]
             if not count:
                 continue
             row = torch.arange(n).repeat_interleave(count)
             values = take(inputs[m], row)
             erased = self.kinds[m].erase(values, self.kinds[m].cover(values, boxes.flatten(0, 1)[:, None]))
+            own = self.inner.encode(m, erased) if apart else erased
+            less = {name: own if name == m else (rows if apart else take)(v, row) for name, v in whole.items()}
             there = {name: p[row] for name, p in present.items()} if present else None
-            if apart:
-                own = self.inner.encode(m, erased)
-                logits = self._decided({name: own if name == m else rows(c, row) for name, c in codes.items()}, there)
-            else:
-                logits = self.ask({**{name: take(v, row) for name, v in inputs.items()}, m: erased}, there)
-            said.append(logits.view(n, count, -1))
+            said.append(answers(less, there).view(n, count, -1))
             here = present[m] if present and m in present else torch.ones(n, dtype=torch.bool)
             real.append((lengths(boxes) > 0) & here[:, None])
         return torch.cat(said, dim=1).log_softmax(dim=2), torch.cat(real, dim=1)
-
-    def _decided(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None) -> Tensor:
-        handles = Capability.ABSENT in self.inner.capabilities
-        return self.inner.decide(self.inner.fuse(codes, present) if handles else self.inner.fuse(codes))
 
     def _parts(self, inputs: Mapping[str, Value], present: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """m -> boxes [N, V_m, 2·axes] that votes lack, one each."""
@@ -90,12 +86,11 @@ class Voting(Defended):
             none = torch.zeros(n, dtype=torch.long)
             batch = Batch(self.kinds, plain, none, [str(i) for i in range(n)], present=dict(present or {}))
             return salient_points(Removal(Clean.observe(Metered(self.inner, self.kinds), batch)))
-        out = {}
+        boxes = {}
         for m, kind in self.kinds.items():
-            x = inputs[m]
-            most = int(kind.points(x).max()) if len(x) else 0
-            out[m] = kind.parts(x, most if kind.kind in POINTWISE else self.pieces)
-        return out
+            most = int(kind.points(inputs[m]).max()) if len(inputs[m]) else 0
+            boxes[m] = kind.parts(inputs[m], most if kind.kind in POINTWISE else self.pieces)
+        return boxes
 
 
 @register

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +9,16 @@ import torch
 from torch import Tensor
 
 from muroan.batch import Batch, Schema
-from muroan.dataset import Splits
+from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly, unknown
 from muroan.interventions.perturbations import SEVERITIES, TABLE, Draws, Perturbation, of_kind
 from muroan.interventions.perturbations.image import REFERENCE_SIZE
 from muroan.losses import task_loss
-from muroan.mitigation import Retraining, members
-from muroan.modality import Image, Modality, Value, take
+from muroan.mitigation import Objective, Retraining
+from muroan.modality import Image, Modality, Value, concatenate, take
 from muroan.model import Model
 from muroan.randomness import key, sample_keys, uniform
 from muroan.registry import register
-from muroan.training import Loss, Trainer
 
 
 @register
@@ -79,8 +77,8 @@ class CorruptionTraining(Retraining):
         )
 
     def _rows(self, model: Model, schema: Schema) -> dict[str, tuple[Perturbation, ...]]:
-        found = {m: self.chosen(schema.modalities[m]) for m in self.modalities or model.modalities}
-        return {m: rows for m, rows in found.items() if rows}
+        fitting = {m: self.chosen(schema.modalities[m]) for m in self.modalities or model.modalities}
+        return {m: rows for m, rows in fitting.items() if rows}
 
     def applies(self, model: Model, schema: Schema) -> str | None:
         for m in self.modalities:
@@ -88,21 +86,12 @@ class CorruptionTraining(Retraining):
                 raise unknown("modality", m, model.modalities)
         return None if self._rows(model, schema) else "no perturbation that was asked for fits any of its inputs"
 
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name)
-        schedule = self.schedule()
-        rows = self._rows(model, fit_on.schema)
-        done = trainer.named(self.name).fit(
-            model.trainable(), self.loss(model, rows, seed), fit_on, schedule, seed=seed
-        )
-        known: dict[str, list[str]] = {}
-        for m, of in rows.items():
-            known.setdefault(", ".join(p.name for p in of), []).append(m)
-        said = [f"{', '.join(inputs)} with {names}" for names, inputs in known.items()]
-        return (done.note, f"trained on {'; '.join(said)}")
-
-    def loss(self, model: Model, rows: Mapping[str, tuple[Perturbation, ...]], seed: int) -> Loss:
-        """The task's loss on a batch that is changed anew at every step."""
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        rows = self._rows(model, data.schema)
+        by_names: dict[str, list[str]] = {}
+        for m, perturbations in rows.items():
+            by_names.setdefault(", ".join(p.name for p in perturbations), []).append(m)
+        said = "; ".join(f"{', '.join(inputs)} with {names}" for names, inputs in by_names.items())
 
         def changed(batch: Batch) -> Tensor:
             # The trainer seeds torch at every step, and validates with the same draws every time.
@@ -111,7 +100,7 @@ class CorruptionTraining(Retraining):
                 new = {m: self.corrupted(batch, m, of, seed, step) for m, of in rows.items()}
             return task_loss(model, batch.with_inputs(**new))
 
-        return changed
+        return Objective(changed, notes=lambda: [f"trained on {said}"])
 
     def corrupted(self, batch: Batch, m: str, rows: tuple[Perturbation, ...], *purpose: object) -> Value:
         """An input of a batch, changed for a `share` of the samples; what is drawn for one depends on its id alone."""
@@ -146,8 +135,6 @@ def _put(values: Value, at: list[int], pieces: list[Value]) -> Value:
     if not at:
         return values
     if isinstance(values, Tensor):
-        return values.index_copy(0, torch.tensor(at), torch.cat(pieces).to(values.dtype))
-    out = list(values)
-    for i, text in zip(at, (t for piece in pieces for t in piece), strict=True):
-        out[i] = text
-    return out
+        return values.index_copy(0, torch.tensor(at), concatenate(pieces).to(values.dtype))
+    new = dict(zip(at, concatenate(pieces), strict=True))
+    return [new.get(i, text) for i, text in enumerate(values)]

@@ -34,7 +34,7 @@ class FARE(RobustEncoder):
 
         return shift, lambda x: (tower.vectors(x) - target).square().sum(dim=1)
 
-    def _notes(self, tower: Tower) -> Sequence[str]:
+    def notes(self, tower: Tower) -> Sequence[str]:
         if isinstance(tower.model, ShowsVectors):
             return ()
         return (f"{tower.model.name} shows codes of length 1 only, so it is those that are held; the source's are not",)

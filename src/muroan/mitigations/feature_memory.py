@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch.nn import functional
 from muroan.batch import Batch
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
+from muroan.losses import vectors
 from muroan.mitigation import Mitigated, Mitigation, members
-from muroan.mitigations.single_source import vectors
+from muroan.modality import Value
 from muroan.model import Capability, Code, Embedded, Model, tensors_fingerprint
-from muroan.models.defended import Defended
+from muroan.models.defended import DefendedInside
 from muroan.randomness import key
 from muroan.registry import register
 from muroan.training import Trainer
@@ -63,46 +64,24 @@ def sparse_codes(
     return h
 
 
-class Remembering(Defended):
+class Remembering(DefendedInside):
     """The model with every code half replaced by its reconstruction from a memory: (1 − share) x + share h* D."""
 
     def __init__(self, inner: Model, memory: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         super().__init__(inner, "feature memory")
         self.memory, self.facts = dict(memory), dict(facts)
-        self.capabilities = inner.capabilities - {Capability.SHADOWS, Capability.ALIGNED}
 
-    def encode(self, modality: str, values: Any) -> Code:
-        return self._mixed(modality, self.inner.encode(modality, values))
-
-    def embed(self, modality: str, values: Sequence[str]) -> Embedded:
-        return self.inner.embed(modality, values)
+    def encode(self, modality: str, values: Value) -> Code:
+        return self._mixed(modality, super().encode(modality, values))
 
     def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
-        return self._mixed(modality, self.inner.encode_embedded(modality, embedded))
+        return self._mixed(modality, super().encode_embedded(modality, embedded))
 
     def _mixed(self, modality: str, code: Tensor) -> Tensor:
-        atoms, known = self.memory[modality], self.facts
-        h = sparse_codes(
-            code,
-            atoms,
-            sparsity=known["sparsity"],
-            step=known["steps"][modality],
-            iterations=known["iterations"],
-            tolerance=known["tolerance"],
-        )
-        mixed: Tensor = (1 - known["share"]) * code + known["share"] * (h @ atoms)
-        return mixed
-
-    def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
-        if Capability.ABSENT in self.inner.capabilities:
-            return self.inner.fuse(codes, present)
-        return self.inner.fuse(codes)
-
-    def decide(self, fused: Tensor) -> Tensor:
-        return self.inner.decide(fused)
-
-    def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Tensor] | None = None) -> Tensor:
-        return Model.predict(self, inputs, present)
+        atoms, share = self.memory[modality], float(self.facts["share"])
+        how = {name: self.facts[name] for name in ("sparsity", "iterations", "tolerance")}
+        h = sparse_codes(code, atoms, step=self.facts["steps"][modality], **how)
+        return (1 - share) * code + share * (h @ atoms)
 
     def fingerprint(self) -> str:
         return f"{super().fingerprint()} by {tensors_fingerprint(self.memory)} {sorted(self.facts.items())}"
@@ -144,29 +123,24 @@ class FeatureMemory(Mitigation):
         if batch is None:
             raise AskedWrongly("no sample of the training data can be read")
         memory = self.learned(model, batch, seed)
-        facts = {
-            "share": self.share,
-            "sparsity": self.sparsity,
-            "steps": {m: checked(d, self.step) for m, d in memory.items()},
-            "iterations": self.iterations,
-            "tolerance": self.tolerance,
-        }
+        steps = {m: checked(d, self.step) for m, d in memory.items()}
+        facts = {"share": self.share, "sparsity": self.sparsity, "steps": steps, "iterations": self.iterations}
+        facts |= {"tolerance": self.tolerance}
         return Mitigated(Remembering(model, memory, facts), memory, facts)
 
     def learned(self, model: Model, batch: Batch, seed: int) -> dict[str, Tensor]:
         """A dictionary [A, d] by input: centres of clusters of its codes, in rows of length 1."""
         from sklearn.cluster import KMeans
 
-        out = {}
+        memory = {}
         with torch.no_grad():
-            codes = vectors(model, batch, model.modalities)
+            codes = vectors(model, batch)
         for m, code in codes.items():
-            clusters = KMeans(
-                n_clusters=min(self.atoms, len(code)), n_init=1, random_state=key(self.name, m, seed) % 2**31
-            )
+            drawn = key(self.name, m, seed) % 2**31
+            clusters = KMeans(n_clusters=min(self.atoms, len(code)), n_init=1, random_state=drawn)
             centres = torch.from_numpy(clusters.fit(code.double().numpy()).cluster_centers_).float()
-            out[m] = functional.normalize(centres, dim=1).contiguous()
-        return out
+            memory[m] = functional.normalize(centres, dim=1).contiguous()
+        return memory
 
     def restore(self, model: Model, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Model:
         return Remembering(model, tensors, facts)

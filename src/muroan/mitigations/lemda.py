@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -26,14 +27,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from muroan.batch import Batch, Schema
-from muroan.dataset import Dataset, Splits
+from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
-from muroan.losses import task_loss
-from muroan.mitigation import Retraining, members
+from muroan.losses import decided, reversed_gradient, task_loss
+from muroan.mitigation import Objective, Retraining, example
 from muroan.model import Capability, Model
-from muroan.randomness import choose, key
+from muroan.randomness import choose, seeded
 from muroan.registry import register
-from muroan.training import Trainer
 
 SEEN = 512
 """Training samples that the size of the learnt change is measured on."""
@@ -64,11 +64,8 @@ class Features:
 
     def logits(self, model: Model, batch: Batch, z: Tensor) -> Tensor:
         """The model's answers to rows of features [k · N, D], which are k times the batch's samples in order."""
-        codes = self.codes(z)
-        if Capability.ABSENT not in model.capabilities or not batch.present:
-            return model.decide(model.fuse(codes))
         times = len(z) // len(batch)
-        return model.decide(model.fuse(codes, {m: p.repeat(times) for m, p in batch.present.items()}))
+        return decided(model, self.codes(z), {m: p.repeat(times) for m, p in batch.present.items()})
 
 
 def unit(inside: int, outside: int, dropout: float) -> nn.Sequential:
@@ -113,14 +110,6 @@ class Terms:
     consistency: Tensor
 
 
-def reversed_gradient(x: Tensor, weight: float) -> Tensor:
-    """The same values; what gradient arrives goes on times −weight."""
-    out = x.clone()
-    if out.requires_grad:
-        out.register_hook(lambda g: -weight * g)  # type: ignore[no-untyped-call]
-    return out
-
-
 def two_sided(
     model: Model, batch: Batch, features: Features, new: Tensor, *, adversarial: float, sure: float
 ) -> tuple[Tensor, Tensor]:
@@ -157,6 +146,7 @@ class LeMDA(Retraining):
     place = "robustness/distribution_shift"
     source = "Liu et al., ICLR 2023, arXiv 2212.14453; the decoder ends in a plain linear layer"
     needs = frozenset({Capability.SCORES, Capability.FUSE, Capability.TRAIN})
+    stops_early = False
 
     adversarial: float = 1e-4
     change: float = 0.1
@@ -181,29 +171,20 @@ class LeMDA(Retraining):
             return "its codes are compared, not fused: there is no network behind them that would learn"
         return None
 
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name)
-        augmenter = self.augmenter(model, fit_on, seed)
-        done = trainer.named(self.name).fit(
-            nn.ModuleDict({"model": model.trainable(), "augmenter": augmenter}),
-            lambda batch: self.loss(model, augmenter, batch),
-            fit_on,
-            self.schedule(self.epochs),
-            seed=seed,
-            validation=lambda batch: task_loss(model, batch),
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        augmenter = self.augmenter(model, data, seed)
+        return Objective(
+            partial(self.loss, model, augmenter),
+            partial(task_loss, model),
+            beside={"augmenter": augmenter},
+            notes=lambda: [learnt_change(model, augmenter, data, seed)],
         )
-        moved = learnt_change(model, augmenter, fit_on, seed)
-        return done.note, f"at the weights kept, augmented features lie {moved:.2%} of their length from their origin"
 
     def augmenter(self, model: Model, data: Dataset, seed: int) -> Augmenter:
         """An untrained one that fits the model's features."""
-        first = data.load(range(1)).batch
-        if first is None:
-            raise AskedWrongly("the first sample of the training data cannot be read")
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key(self.name, seed) % 2**62)
-            width = Features.of(model, first).z.shape[1]
-            return Augmenter(width, self.latent, self.layers, self.dropout)
+        first = example(data)
+        with torch.no_grad(), seeded(self.name, seed):
+            return Augmenter(Features.of(model, first).z.shape[1], self.latent, self.layers, self.dropout)
 
     def terms(self, model: Model, augmenter: Augmenter, batch: Batch) -> Terms:
         """The loss's parts on one batch."""
@@ -220,12 +201,13 @@ class LeMDA(Retraining):
 
 
 @torch.no_grad()
-def learnt_change(model: Model, augmenter: Augmenter, data: Dataset, seed: int) -> float:
-    """Root mean square of the change over that of the features, on some of the data. 0: the augmenter does nothing."""
+def learnt_change(model: Model, augmenter: Augmenter, data: Dataset, seed: int) -> str:
+    """A note on the size of the change over that of the features (root mean squares). 0: the augmenter does nothing."""
     batch = data.load(choose(data.ids, SEEN, "lemda", seed)).batch
-    if batch is None:
-        return 0.0
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key("lemda change", seed) % 2**62)
-        z = Features.of(model, batch).z
-        return float((augmenter(z)[0] - z).square().mean().sqrt() / z.square().mean().sqrt().clamp_min(1e-30))
+    share = 0.0
+    if batch is not None:
+        with seeded("lemda change", seed):
+            z = Features.of(model, batch).z
+            moved = augmenter(z)[0] - z
+        share = float(moved.square().mean().sqrt() / z.square().mean().sqrt().clamp_min(1e-30))
+    return f"at the weights kept, augmented features lie {share:.2%} of their length from their origin"

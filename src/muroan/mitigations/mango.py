@@ -15,23 +15,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from muroan.batch import Batch, Schema
-from muroan.dataset import Dataset, Splits
+from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.removal import POINTWISE
-from muroan.losses import logits, task_loss
-from muroan.mitigation import Retraining, members
-from muroan.mitigations.lemda import reversed_gradient
+from muroan.losses import logits, reversed_gradient, task_loss
+from muroan.mitigation import Objective, Retraining, example
 from muroan.mitigations.villa import norm, pass_of
 from muroan.model import Capability, Model
-from muroan.randomness import key
+from muroan.randomness import seeded
 from muroan.registry import register
-from muroan.training import Trainer
 
 PIECES = 4
 """Regions along each axis of what has no words or columns."""
@@ -102,6 +101,7 @@ class MANGO(Retraining):
     place = "robustness/distribution_shift"
     source = "Li, Gan & Liu 2020, arXiv 2012.08673 (MANGO); our reading, no code of theirs is known"
     needs = frozenset({Capability.SCORES, Capability.FUSE, Capability.TRAIN})
+    stops_early = False
 
     perturbed: tuple[str, ...] = ()
     radius: float = 0.3
@@ -126,29 +126,21 @@ class MANGO(Retraining):
         """The modalities that are changed."""
         return self.perturbed or tuple(m for m in model.modalities if _possible(model, schema, m))
 
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name)
-        generators = self.generators(model, fit_on, seed)
-        done = trainer.named(self.name).fit(
-            nn.ModuleDict({"model": model.trainable(), "generators": nn.ModuleList(generators.values())}),
-            lambda batch: self.loss(model, generators, batch),
-            fit_on,
-            self.schedule(self.epochs),
-            seed=seed,
-            validation=lambda batch: task_loss(model, batch),
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        generators = self.generators(model, data, seed)
+        said = [f"embeddings or codes of {', '.join(generators)} were changed by {self.radius:.0%} of their length"]
+        return Objective(
+            partial(self.loss, model, generators),
+            partial(task_loss, model),
+            beside={"generators": nn.ModuleList(generators.values())},
+            notes=lambda: said,
         )
-        changed = ", ".join(generators)
-        return done.note, f"embeddings or codes of {changed} were changed by {self.radius:.0%} of their length"
 
     def generators(self, model: Model, data: Dataset, seed: int) -> dict[str, Generator]:
         """Untrained ones that fit the model's embeddings and codes."""
-        first = data.load(range(1)).batch
-        if first is None:
-            raise AskedWrongly("the first sample of the training data cannot be read")
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key(self.name, seed) % 2**62)
-            among = self.among(model, data.schema)
-            widths = {m: pass_of(model, first, m)[1].shape[-1] for m in among}
+        first = example(data)
+        with torch.no_grad(), seeded(self.name, seed):
+            widths = {m: pass_of(model, first, m)[1].shape[-1] for m in self.among(model, data.schema)}
             return {m: Generator(w, self.noise, self.hidden) for m, w in widths.items()}
 
     def loss(self, model: Model, directions: Mapping[str, Direction], batch: Batch) -> Tensor:

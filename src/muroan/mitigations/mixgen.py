@@ -18,15 +18,13 @@ from torch import Tensor
 
 from muroan.batch import Batch, Schema
 from muroan.data.pairs import FOUND
-from muroan.dataset import Dataset, Splits
+from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
-from muroan.losses import info_nce, pair_codes
-from muroan.mitigation import Retraining, members
-from muroan.mitigations.fine_tuning import missed, scale_of
+from muroan.losses import alignment, missed, pair_codes
+from muroan.mitigation import Objective, Retraining
 from muroan.model import Capability, Model
 from muroan.randomness import choose
 from muroan.registry import register
-from muroan.training import Trainer
 
 SEEN = 256
 """Training pairs on which it is seen whether joined captions reach the encoder whole."""
@@ -51,8 +49,10 @@ def mixed(pictures: Tensor, texts: Sequence[str], pairs: int, share: float = 0.5
 
 def sides(model: Model, schema: Schema) -> tuple[str, str] | None:
     """The names of the picture and of the text of an aligned model, None if it has not one of each."""
-    by = {schema.modalities[m].kind: m for m in model.modalities}
-    return (by["image"], by["text"]) if set(by) == {"image", "text"} and len(model.modalities) == 2 else None
+    of_kind = {schema.modalities[m].kind: m for m in model.modalities}
+    if set(of_kind) != {"image", "text"} or len(model.modalities) != 2:
+        return None
+    return of_kind["image"], of_kind["text"]
 
 
 def whole(batch: Batch) -> Batch:
@@ -62,11 +62,6 @@ def whole(batch: Batch) -> Batch:
     return batch.take(torch.stack(list(batch.present.values())).all(dim=0).nonzero().flatten())
 
 
-def alignment(model: Model, batch: Batch) -> Tensor:
-    """Symmetric InfoNCE of a batch of pairs, at the model's own scale."""
-    return info_nce(*pair_codes(model, batch), scale_of(model))
-
-
 @dataclass(frozen=True, kw_only=True)
 class PairTraining(Retraining):
     """Trains two encoders on pairs that a subclass has changed; the weights kept are those that find most untouched
@@ -74,6 +69,7 @@ class PairTraining(Retraining):
 
     place = "robustness/distribution_shift"
     needs = frozenset({Capability.SCORES, Capability.ALIGNED, Capability.TRAIN})
+    stops_early = False
 
     def applies(self, model: Model, schema: Schema) -> str | None:
         if sides(model, schema) is None:
@@ -83,12 +79,13 @@ class PairTraining(Retraining):
         return None
 
     @abstractmethod
-    def mixing(self, model: Model, data: Dataset) -> tuple[Mix, tuple[str, ...]]:
-        """What is done to batches of these data, and notes on it."""
+    def mixing(self, model: Model, data: Dataset, image: str, text: str) -> tuple[Mix, tuple[str, ...]]:
+        """What is done to batches of these data, whose sides have these names, and notes on it."""
 
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name)
-        mix, notes = self.mixing(model, fit_on)
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        names = sides(model, data.schema)
+        assert names is not None
+        mix, notes = self.mixing(model, data, *names)
 
         def loss(batch: Batch) -> Tensor:
             pairs = whole(batch)
@@ -98,9 +95,7 @@ class PairTraining(Retraining):
             pairs = whole(batch)
             return missed(*pair_codes(model, pairs)) if len(pairs) else torch.zeros(())
 
-        schedule = self.schedule(self.epochs)
-        done = trainer.named(self.name).fit(model.trainable(), loss, fit_on, schedule, seed=seed, validation=judge)
-        return done.note, *notes
+        return Objective(loss, judge, notes=lambda: notes)
 
 
 def _nothing(model: Model) -> Tensor:
@@ -124,14 +119,10 @@ class MixGen(PairTraining):
         if not 0 <= self.share <= 1 or not 0 <= self.part <= 0.5:
             raise AskedWrongly("mixgen's share is in 0 to 1 and its part of a batch in 0 to one half")
 
-    def mixing(self, model: Model, data: Dataset) -> tuple[Mix, tuple[str, ...]]:
-        found = sides(model, data.schema)
-        assert found is not None
-        image, text = found
-
+    def mixing(self, model: Model, data: Dataset, image: str, text: str) -> tuple[Mix, tuple[str, ...]]:
         def mix(batch: Batch) -> Batch:
-            pictures, texts = batch.inputs[image], batch.inputs[text]
-            shown, said = mixed(pictures, texts, int(len(batch) * self.part), self.share)
+            pairs = int(len(batch) * self.part)
+            shown, said = mixed(batch.inputs[image], batch.inputs[text], pairs, self.share)
             return batch.with_inputs(**{image: shown, text: said})
 
         return mix, cut_short(model, data, text) if self.part else ()

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from muroan.batch import Batch, Schema
-from muroan.dataset import Splits
+from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
-from muroan.mitigation import Retraining, members
-from muroan.mitigations.single_source import vectors
+from muroan.losses import decided, task_loss, vectors
+from muroan.mitigation import Objective, Retraining, example
 from muroan.model import Capability, Model
-from muroan.randomness import key
+from muroan.randomness import seeded
 from muroan.registry import register
-from muroan.training import Trainer
 
 
 def info_nce(a: Tensor, b: Tensor, targets: Tensor, temperature: float) -> Tensor:
@@ -84,6 +84,7 @@ class MultimodalContrastive(Retraining):
     source = "Lin & Hu, Findings of EMNLP 2022 (arXiv 2210.14556); weights: chosen here"
     needs = frozenset({Capability.SCORES, Capability.FUSE, Capability.TRAIN})
     improves = {"robustness.corruptions": ("mmi",)}
+    stops_early = False
 
     unimodal: float = 0.1
     instance: float = 0.1
@@ -102,31 +103,17 @@ class MultimodalContrastive(Retraining):
     def applies(self, model: Model, schema: Schema) -> str | None:
         return "a single input has no other to predict" if len(model.modalities) < 2 else None
 
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name)
-        first = fit_on.load(range(1)).batch
-        if first is None:
-            raise AskedWrongly("the first sample of the training data cannot be read")
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key(self.name, seed) % 2**62)
-            widths = [c.shape[1] for c in vectors(model, first, model.modalities).values()]
-            predictors = Predictors(widths, self.hidden)
-        modules = nn.ModuleDict({"model": model.trainable(), "predictors": predictors})
-        schedule = self.schedule(self.epochs)
-        done = trainer.named(self.name).fit(
-            modules,
-            lambda batch: self.loss(model, predictors, batch),
-            fit_on,
-            schedule,
-            seed=seed,
-            validation=lambda batch: task(model, batch),
-        )
-        return (done.note,)
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        first = example(data)
+        with torch.no_grad(), seeded(self.name, seed):
+            predictors = Predictors([c.shape[1] for c in vectors(model, first).values()], self.hidden)
+        loss = partial(self.loss, model, predictors)
+        return Objective(loss, partial(task_loss, model), beside={"predictors": predictors})
 
     def loss(self, model: Model, predictors: Predictors, batch: Batch) -> Tensor:
         """The task's cross-entropy and the weighted terms."""
-        codes = vectors(model, batch, model.modalities)
-        total = functional.cross_entropy(model.decide(model.fuse(codes)), batch.targets)
+        codes = vectors(model, batch)
+        total = functional.cross_entropy(decided(model, codes, batch.present), batch.targets)
         y, t = batch.targets, self.temperature
         if self.unimodal:
             twice = [[model.encode(m, cut_off(batch, m, self.share)) for _ in range(2)] for m in model.modalities]
@@ -139,8 +126,3 @@ class MultimodalContrastive(Retraining):
                 each = [by_class(torch.cat([p, z]), y.repeat(2), t) for p, z in pairs]
                 total = total + self.by_label * torch.stack(each).mean()
         return total
-
-
-def task(model: Model, batch: Batch) -> Tensor:
-    """Cross-entropy alone: what stops training."""
-    return functional.cross_entropy(model.predict(batch.inputs), batch.targets)

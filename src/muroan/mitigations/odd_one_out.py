@@ -14,20 +14,14 @@ from torch.nn import functional
 from muroan.batch import Batch, Schema
 from muroan.budget import Budget
 from muroan.dataset import Splits
-from muroan.errors import AskedWrongly
-from muroan.mitigation import Mitigated, Mitigation, load_state, members, state
-from muroan.mitigations.single_source import (
-    allowed_of,
-    no_input,
-    single_source,
-    task_loss,
-    vectors,
-)
-from muroan.model import Capability, Code, Embedded, Model, weights_fingerprint
-from muroan.models.defended import Defended
-from muroan.randomness import key
+from muroan.losses import fused, vectors
+from muroan.mitigation import Fitting, Mitigated, Objective, example, members, state
+from muroan.mitigations.single_source import allowed_of, copies_loss, no_input, single_source
+from muroan.model import Capability, Code, Model, weights_fingerprint
+from muroan.models.defended import DefendedInside
+from muroan.randomness import seeded
 from muroan.registry import register
-from muroan.training import Schedule, Trainer
+from muroan.training import Trainer
 
 TWO = (
     "with two inputs, that they disagree does not tell which of them was attacked: the detector knows it only from the "
@@ -55,9 +49,8 @@ class OddOneOutFusion(nn.Module):
 
     def odd(self, codes: Sequence[Tensor]) -> Tensor:
         """Logits [N, k + 1]: input i is the odd one, or (last) none is. Pairs are compared by products."""
-        common = [
-            functional.normalize(align(z), dim=1) * self.length for align, z in zip(self.align, codes, strict=True)
-        ]
+        aligned = [align(z) for align, z in zip(self.align, codes, strict=True)]
+        common = [functional.normalize(z, dim=1) * self.length for z in aligned]
         compared = [a * b for a, b in combinations(common, 2)]
         logits: Tensor = self.detect(torch.cat([*common, *compared], dim=1))
         return logits
@@ -72,33 +65,19 @@ def mixed(weights: Tensor, without: Sequence[Tensor], full: Tensor) -> Tensor:
     return torch.stack([w[:, None] * e for w, e in zip(weights.T, [*without, full], strict=True)]).sum(dim=0)
 
 
-class OddOneOutModel(Defended):
+class OddOneOutModel(DefendedInside):
     """The model with its fusion replaced by a mixture of experts; its own fusion is the expert on all inputs."""
 
     def __init__(self, inner: Model, fusion: OddOneOutFusion) -> None:
         super().__init__(inner, "odd-one-out fusion")
         self.fusion = fusion
-        self.capabilities = inner.capabilities - {Capability.ALIGNED, Capability.SHADOWS}
-
-    def encode(self, modality: str, values: Any) -> Code:
-        return self.inner.encode(modality, values)
-
-    def embed(self, modality: str, values: Sequence[str]) -> Embedded:
-        return self.inner.embed(modality, values)
-
-    def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
-        return self.inner.encode_embedded(modality, embedded)
-
-    def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Tensor] | None = None) -> Tensor:
-        return Model.predict(self, inputs, present)
 
     def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
         return self.mixed(codes, self.odd(codes).softmax(dim=1), present)
 
     def mixed(self, codes: Mapping[str, Code], weights: Tensor, present: Mapping[str, Tensor] | None = None) -> Tensor:
         """The fused code [N, D] that these weights [N, k + 1] of the experts give."""
-        known = present if present and Capability.ABSENT in self.inner.capabilities else None
-        full = self.inner.fuse(codes, known) if known else self.inner.fuse(codes)
+        full = fused(self.inner, codes, present)
         here = [e.to(full.device) for e in self.fusion.without(self._vectors(codes))]
         return mixed(weights.to(full.device), here, full)
 
@@ -110,9 +89,6 @@ class OddOneOutModel(Defended):
         device = next(self.fusion.parameters()).device
         return [codes[m].to(device) for m in self.modalities]
 
-    def decide(self, fused: Tensor) -> Tensor:
-        return self.inner.decide(fused)
-
     def trainable(self) -> nn.ModuleDict:
         return nn.ModuleDict({"inner": self.inner.trainable(), "odd one out": self.fusion})
 
@@ -122,7 +98,7 @@ class OddOneOutModel(Defended):
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class OddOneOut(Mitigation):
+class OddOneOut(Fitting):
     """Puts a detector and k experts in place of the model's fusion, each expert leaving one input out.
 
     The detector compares the inputs' codes and says which one does not fit the rest, or that all do; the fused code is
@@ -142,6 +118,7 @@ class OddOneOut(Mitigation):
     source = "Yang et al., CVPR 2021 (arXiv 2206.12714); sizes and the comparison of codes: chosen here"
     needs = frozenset({Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.TRAIN})
     improves = {"robustness.gradient": ("success", "robust_accuracy")}
+    stops_early = False
 
     radii: tuple[tuple[str, float], ...] = ()
     words: int = 0
@@ -162,48 +139,30 @@ class OddOneOut(Mitigation):
     def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
         fit_on = members(data, self.name)
         allowed = allowed_of(fit_on, model, self.radii, self.words)
-        facts = self._facts(model, fit_on.load(range(1)).batch, seed)
+        facts = self._facts(model, example(fit_on), seed)
         defended = self._built(model, facts)
-        schedules = [
-            Schedule(epochs=e, batch=self.batch, rate=self.rate, patience=e) for e in (self.warm_up, self.epochs)
-        ]
-        trainer = trainer.named(self.name)
-        first = trainer.named("detector").fit(
-            defended.trainable(),
-            lambda batch: self._warm(defended, batch, allowed, seed),
-            fit_on,
-            schedules[0],
-            seed=seed,
-            parameters=list(defended.fusion.parameters()),
-        )
-        second = trainer.fit(
-            defended.trainable(),
-            lambda batch: self._whole(defended, batch, allowed, seed),
-            fit_on,
-            schedules[1],
-            seed=seed,
-        )
+        own = trainer.named(self.name)
+        fusion = list(defended.fusion.parameters())
+        detector = Objective(lambda batch: self._warm(defended, batch, allowed, seed), parameters=fusion)
+        first = self.fit(defended, detector, fit_on, own.named("detector"), seed=seed, epochs=self.warm_up)
+        everything = Objective(lambda batch: self._whole(defended, batch, allowed, seed))
+        second = self.fit(defended, everything, fit_on, own, seed=seed)
         notes = (f"detector: {first.note}", f"all: {second.note}", *((TWO,) if len(model.modalities) == 2 else ()))
         return Mitigated(defended, state(defended.trainable()), facts, notes)
 
     def restore(self, model: Model, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Model:
-        defended = self._built(model, facts)
-        load_state(defended.trainable(), tensors)
-        return defended
+        return super().restore(self._built(model, facts), tensors, facts)
 
-    def _facts(self, model: Model, batch: Batch | None, seed: int) -> dict[str, Any]:
-        if batch is None:
-            raise AskedWrongly("the first sample of the training data cannot be read")
+    def _facts(self, model: Model, first: Batch, seed: int) -> dict[str, Any]:
         with torch.no_grad():
-            codes = vectors(model, batch, model.modalities)
-            fused = model.fuse(codes)
+            codes = vectors(model, first)
+            width = model.fuse(codes).shape[1]
         widths = {m: c.shape[1] for m, c in codes.items()}
-        return {"widths": widths, "fused": fused.shape[1], "common": self.common, "hidden": self.hidden, "seed": seed}
+        return {"widths": widths, "fused": width, "common": self.common, "hidden": self.hidden, "seed": seed}
 
     @staticmethod
     def _built(model: Model, facts: Mapping[str, Any]) -> OddOneOutModel:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key("odd one out", facts["seed"]) % 2**62)
+        with seeded("odd one out", facts["seed"]):
             widths = {m: facts["widths"][m] for m in model.modalities}
             fusion = OddOneOutFusion(widths, facts["fused"], facts["common"], facts["hidden"])
         return OddOneOutModel(model, fusion.eval())
@@ -211,23 +170,18 @@ class OddOneOut(Mitigation):
     def _warm(self, model: OddOneOutModel, batch: Batch, allowed: Mapping[str, Budget], seed: int) -> Tensor:
         """Telling the odd one, and every expert's own decision, which its left-out input cannot change."""
         changed, which = single_source(model, batch, allowed, steps=self.steps, seed=seed)
-        codes = vectors(model, batch, model.modalities)
-        task = [
-            functional.cross_entropy(model.decide(e), batch.targets)
-            for e in model.fusion.without([codes[m] for m in model.modalities])
-        ]
+        experts = model.fusion.without(list(vectors(model, batch).values()))
+        task = [functional.cross_entropy(model.decide(e), batch.targets) for e in experts]
         return odd_loss(model, batch, changed, which) + torch.stack(task).mean()
 
     def _whole(self, model: OddOneOutModel, batch: Batch, allowed: Mapping[str, Budget], seed: int) -> Tensor:
         changed, which = single_source(model, batch, allowed, steps=self.steps, seed=seed)
-        return task_loss(model, batch, changed) + self.odd * odd_loss(model, batch, changed, which)
+        return copies_loss(model, batch, changed) + self.odd * odd_loss(model, batch, changed, which)
 
 
 def odd_loss(model: OddOneOutModel, batch: Batch, changed: Batch, which: Tensor) -> Tensor:
     """Cross-entropy of "none" on the samples plus the sum over inputs of that of naming the one attacked."""
-    k = len(model.modalities)
-    clean = model.odd(vectors(model, batch, model.modalities))
-    found = model.odd(vectors(model, changed, model.modalities))
+    clean, attacked = (model.odd(vectors(model, b)) for b in (batch, changed))
     copies = len(changed) // max(1, len(batch))
-    none = torch.full((len(batch),), k)
-    return functional.cross_entropy(clean, none) + copies * functional.cross_entropy(found, which)
+    none = torch.full((len(batch),), len(model.modalities))
+    return functional.cross_entropy(clean, none) + copies * functional.cross_entropy(attacked, which)

@@ -6,8 +6,8 @@ Our reading of Andonian, Chen & Hamid (CVPR 2022), whose code and schedule are n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from muroan.batch import Batch, Schema
-from muroan.dataset import Splits
+from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
-from muroan.losses import info_nce, pair_codes
-from muroan.mitigation import Retraining, members
-from muroan.mitigations.fine_tuning import missed, of_pairs, scale_of
+from muroan.losses import info_nce, missed, pair_codes, scale_of
+from muroan.mitigation import Objective, Retraining
+from muroan.mitigations.fine_tuning import of_pairs
 from muroan.model import Capability, Model
 from muroan.registry import register
-from muroan.training import Trainer
+from muroan.training import evaluating, standing_in
 
 Falls = Literal["cosine", "linear"]
 Teacher = Literal["now", "mean"]
@@ -60,18 +60,6 @@ def falling(done: float, last: float, hold: float, falls: Falls) -> float:
     return last + (1 - last) * ((1 + math.cos(math.pi * way)) / 2 if falls == "cosine" else 1 - way)
 
 
-@contextmanager
-def evaluating(modules: nn.Module) -> Iterator[None]:
-    """No dropout and no statistics of batches meanwhile; afterwards each module's mode is what it was."""
-    before = [(m, m.training) for m in modules.modules()]
-    modules.eval()
-    try:
-        yield
-    finally:
-        for m, was in before:
-            m.training = was
-
-
 class MovingMean(nn.Module):
     """The mean of a model's weights over the steps so far, older ones counting less. Buffers of its own, so that an
     unfinished training keeps it."""
@@ -89,17 +77,9 @@ class MovingMean(nn.Module):
         for mean, p in zip(self.buffers(), self._followed, strict=True):
             mean.lerp_(p, 1 - self.decay)
 
-    @contextmanager
-    def instead(self) -> Iterator[None]:
-        """Meanwhile the model has these weights; no graph made outside may be walked inside."""
-        now = [p.data for p in self._followed]
-        try:
-            for p, mean in zip(self._followed, self.buffers(), strict=True):
-                p.data = mean
-            yield
-        finally:
-            for p, was in zip(self._followed, now, strict=True):
-                p.data = was
+    def instead(self) -> AbstractContextManager[None]:
+        """Meanwhile the model has these weights."""
+        return standing_in(self._followed, self.buffers())
 
 
 @dataclass
@@ -135,7 +115,7 @@ class ProgressiveSelfDistillation(Retraining):
     place = "robustness/distribution_shift"
     source = "our reading of Andonian, Chen & Hamid, CVPR 2022 (arXiv 2204.04588); schedule: chosen here"
     needs = frozenset({Capability.SCORES, Capability.ALIGNED, Capability.TRAIN})
-    improves = {}
+    stops_early = False
 
     last: float = 0.2
     hold: float = 0.2
@@ -151,29 +131,18 @@ class ProgressiveSelfDistillation(Retraining):
             raise AskedWrongly("progressive_self_distillation: falls is cosine or linear, teacher is now or mean")
 
     def applies(self, model: Model, schema: Schema) -> str | None:
-        return (
-            None
-            if of_pairs(model, schema.classes)
-            else "it needs two modalities and data of pairs that belong together"
-        )
+        wrong = "it needs two modalities and data of pairs that belong together"
+        return None if of_pairs(model, schema.classes) else wrong
 
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        modules, progress = nn.ModuleDict({"model": model.trainable()}), Progress()
-        moving = list(modules.parameters())
-        mean = MovingMean(modules["model"], self.decay) if self.teacher == "mean" else None
-        if mean is not None:
-            modules["mean"], progress.follow = mean, mean.follow
-        done = trainer.named(self.name).fit(
-            modules,
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        mean = MovingMean(model.trainable(), self.decay) if self.teacher == "mean" else None
+        progress = Progress() if mean is None else Progress(follow=mean.follow)
+        return Objective(
             lambda batch: self.loss(model, batch, progress.done, mean),
-            members(data, self.name),
-            self.schedule(self.epochs),
-            seed=seed,
-            parameters=moving,
-            validation=lambda batch: missed(*pair_codes(model, batch)),
+            lambda batch: missed(*pair_codes(model, batch)),
+            beside={} if mean is None else {"mean": mean},
             on_step=progress,
         )
-        return (done.note,)
 
     def loss(self, model: Model, batch: Batch, done: float, mean: MovingMean | None = None) -> Tensor:
         """The loss of a batch when this share of the training is done."""
@@ -187,8 +156,5 @@ class ProgressiveSelfDistillation(Retraining):
     @torch.no_grad()
     def taught(self, model: Model, batch: Batch, mean: MovingMean | None) -> tuple[Tensor, Tensor]:
         """The teacher's codes of a batch."""
-        with evaluating(model.trainable()):
-            if mean is None:
-                return pair_codes(model, batch)
-            with mean.instead():
-                return pair_codes(model, batch)
+        with evaluating(model.trainable()), nullcontext() if mean is None else mean.instead():
+            return pair_codes(model, batch)

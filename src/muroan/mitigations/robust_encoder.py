@@ -9,8 +9,8 @@ a random start, the encoder as it was as the target); perturbations are in the v
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -20,16 +20,16 @@ from torch.nn import functional
 
 from muroan.batch import Batch, Schema
 from muroan.budget import RADII, Budget
-from muroan.dataset import Splits
+from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.ascent import Climb, Inputs, Room, ascend
 from muroan.interventions.attacks.pgd import Steps
 from muroan.interventions.attacks.worst import Seen, Worst
 from muroan.meter import Metered
-from muroan.mitigation import Retraining, members
+from muroan.mitigation import Objective, Retraining
 from muroan.model import Capability, Model
 from muroan.models.two_encoder import ZeroShot
-from muroan.training import Loss, Trainer
+from muroan.training import Loss, differentiable, standing_in
 
 SCALE = 100.0
 """What cosines are multiplied by where a model does not say (CLIP's own, trained to its bound)."""
@@ -83,18 +83,9 @@ class Tower:
         with self.before():
             return self.vectors(x)
 
-    @contextmanager
-    def before(self) -> Iterator[None]:
-        """While this lasts the encoder is what it was. Weights change places, so that models that cannot be copied
-        can be trained too; a graph that was made outside must not be walked inside."""
-        now = [p.data for p in self.parameters]
-        try:
-            for p, was in zip(self.parameters, self.kept, strict=True):
-                p.data = was
-            yield
-        finally:
-            for p, is_ in zip(self.parameters, now, strict=True):
-                p.data = is_
+    def before(self) -> AbstractContextManager[None]:
+        """While this lasts the encoder is what it was."""
+        return standing_in(self.parameters, self.kept)
 
     def logits(self, x: Tensor, anchors: Tensor | None) -> Tensor:
         """How well inputs match each of `anchors` [K, D]; without any, the model's own answer."""
@@ -114,22 +105,15 @@ class Tower:
 
 def vectors_of(model: Model, modality: str, x: Tensor) -> Tensor:
     """Codes [N, D] as the encoder gives them; of length 1 where the model shows no others."""
-    out: Tensor = model.vectors(modality, x) if isinstance(model, ShowsVectors) else model.encode(modality, x)
-    return out
+    codes: Tensor = model.vectors(modality, x) if isinstance(model, ShowsVectors) else model.encode(modality, x)
+    return codes
 
 
 def _behind(model: Model, modality: str, example: Tensor) -> tuple[nn.Parameter, ...]:
     """The parameters that codes of a modality depend on: names of modules say nothing where two encoders share one."""
     parameters = list(model.trainable().parameters())
-    before = [p.requires_grad for p in parameters]
-    try:
-        with torch.enable_grad():
-            for p in parameters:
-                p.requires_grad_(True)
-            reached = torch.autograd.grad(vectors_of(model, modality, example).sum(), parameters, allow_unused=True)
-    finally:
-        for p, was in zip(parameters, before, strict=True):
-            p.requires_grad_(was)
+    with differentiable(parameters, parameters), torch.enable_grad():
+        reached = torch.autograd.grad(vectors_of(model, modality, example).sum(), parameters, allow_unused=True)
     return tuple(p for p, g in zip(parameters, reached, strict=True) if g is not None)
 
 
@@ -199,32 +183,28 @@ class RobustEncoder(Retraining):
                 return m
         return None
 
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name)
-        modality = self._modality(model, fit_on.schema)
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        modality = self._modality(model, data.schema)
         if modality is None:
-            raise AskedWrongly(f"{self.name}: {self.applies(model, fit_on.schema)}")
-        modules = model.trainable()
-        tower = Tower.of(model, modality, fit_on.schema.modalities[modality].blank()[None])
+            raise AskedWrongly(f"{self.name}: {self.applies(model, data.schema)}")
+        kind = data.schema.modalities[modality]
+        tower = Tower.of(model, modality, kind.blank()[None])
         mine = {id(p) for p in tower.parameters}
         # Of the other encoder nothing may change, running means of its layers included.
-        own = nn.ModuleDict({n: part for n, part in modules.items() if any(id(p) in mine for p in part.parameters())})
-        schedule = self.schedule()
-        budget = Budget(radius=self.radius or RADII[fit_on.schema.modalities[modality].kind])
-        # An untouched encoder looks harder to move than it is to a short attack: what stops training looks longer.
-        judge = self.loss(tower, budget, STRICTER * self.steps)
-        done = trainer.named(self.name).fit(
-            own,
+        parts = model.trainable().items()
+        own = nn.ModuleDict({n: part for n, part in parts if any(id(p) in mine for p in part.parameters())})
+        budget = Budget(radius=self.radius or RADII[kind.kind])
+        return Objective(
             self.loss(tower, budget, self.steps),
-            fit_on,
-            schedule,
-            seed=seed,
+            # An untouched encoder looks harder to move than it is to a short attack: what stops training looks longer.
+            self.loss(tower, budget, STRICTER * self.steps),
+            modules=own,
             parameters=tower.parameters,
-            validation=judge,
+            notes=lambda: self.notes(tower),
         )
-        return done.note, *self._notes(tower)
 
-    def _notes(self, tower: Tower) -> Sequence[str]:
+    def notes(self, tower: Tower) -> Sequence[str]:
+        """What is to be said of training this encoder."""
         return ()
 
     def loss(self, tower: Tower, budget: Budget, steps: int) -> Loss:

@@ -25,7 +25,7 @@ from torch import Tensor
 from muroan.batch import Batch
 from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
-from muroan.mitigations.mixgen import Mix, PairTraining, cut_short, sides
+from muroan.mitigations.mixgen import Mix, PairTraining, cut_short
 from muroan.modality import boxes_cover, where
 from muroan.model import Model
 from muroan.registry import open_function, register
@@ -56,23 +56,17 @@ def border_boxes(pictures: Tensor, ids: Sequence[str] = ()) -> Tensor:
     colour = border.median(dim=-1).values
     plain = ((border - colour[..., None]).abs().amax(dim=1) <= TOLERANCE).double().mean(dim=1) >= PLAIN
     other = (x - colour[..., None, None]).abs().amax(dim=1) > TOLERANCE
-    found = []
-    for line in (other.any(dim=2), other.any(dim=1)):  # rows, columns
-        start = line.int().argmax(dim=1)
-        end = line.shape[1] - line.flip(1).int().argmax(dim=1)
-        found.append((start, end - start))
-    (y, height), (left, width) = found
-    boxes = torch.stack([y, left, height, width], dim=1)
+    lines = (other.any(dim=2), other.any(dim=1))  # rows, columns
+    starts = [line.int().argmax(dim=1) for line in lines]
+    ends = [line.shape[1] - line.flip(1).int().argmax(dim=1) for line in lines]
+    boxes = torch.stack([*starts, *(end - start for start, end in zip(starts, ends, strict=True))], dim=1)
     return torch.where((plain & other.flatten(1).any(dim=1))[:, None], boxes, 0)
 
 
 def categories(boxes: Tensor, extent: Sequence[int], least: float, most: float) -> Tensor:
     """What each picture is, by the share of it that its box covers: `OBJECT`, `BACKGROUND` or `UNUSABLE`, long [N]."""
     covered = boxes[:, 2].double() * boxes[:, 3] / (extent[0] * extent[1])
-    found = torch.full((len(boxes),), UNUSABLE)
-    found[(covered >= least) & (covered <= most)] = OBJECT
-    found[covered < least] = BACKGROUND
-    return found
+    return torch.where(covered < least, BACKGROUND, torch.where(covered <= most, OBJECT, UNUSABLE))
 
 
 def cut_mixup(objects: Tensor, grounds: Tensor, boxes: Tensor, ground: float = 0.5) -> Tensor:
@@ -109,31 +103,24 @@ class RobustMixGen(PairTraining):
         if not 0 < self.least <= self.most <= 1 or not 0 <= self.probability <= 1 or not 0 <= self.ground <= 1:
             raise AskedWrongly(f"robust_mixgen's shares and probability are in 0 to 1, least above 0: {self}")
 
-    def mixing(self, model: Model, data: Dataset) -> tuple[Mix, tuple[str, ...]]:
-        found = sides(model, data.schema)
-        assert found is not None
-        image, text = found
+    def mixing(self, model: Model, data: Dataset, image: str, text: str) -> tuple[Mix, tuple[str, ...]]:
         known = self.known(data, image)
 
         def mix(batch: Batch) -> Batch:
-            boxes = torch.stack([known[i] for i in batch.ids])
-            return self.mixed(batch, image, text, boxes)
+            return self.mixed(batch, image, text, torch.stack([known[i] for i in batch.ids]))
 
         return mix, (*self._notes(data, image, known), *cut_short(model, data, text))
 
     def known(self, data: Dataset, image: str) -> dict[str, Tensor]:
         """Each sample's box, asked for once."""
         box: Boxes = open_function(self.boxes) if self.boxes else border_boxes
-        out: dict[str, Tensor] = {}
-        for k in range(0, len(data), ROWS):
-            batch = data.load(range(k, min(k + ROWS, len(data)))).batch
-            if batch is None:
-                continue
+        known: dict[str, Tensor] = {}
+        for batch in data.batches(ROWS):
             boxes = torch.as_tensor(box(batch.inputs[image], batch.ids), dtype=torch.long)
             if tuple(boxes.shape) != (len(batch), 4):
                 raise AskedWrongly(f"{self.boxes} gave boxes of shape {tuple(boxes.shape)} for {len(batch)} pictures")
-            out.update(zip(batch.ids, boxes, strict=True))
-        return out
+            known |= zip(batch.ids, boxes, strict=True)
+        return known
 
     def mixed(self, batch: Batch, image: str, text: str, boxes: Tensor) -> Batch:
         """A batch in which some pairs of an object have a background's beside them, and the other way round."""

@@ -6,7 +6,7 @@ is at that step, detectors and fusion included; none is kept for later, when the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,15 +15,14 @@ from torch.nn import functional
 
 from muroan.batch import Batch, Schema
 from muroan.budget import Budget
-from muroan.dataset import Dataset, Splits
-from muroan.errors import AskedWrongly
+from muroan.dataset import Dataset
 from muroan.interventions.attacks.ascent import direction
-from muroan.mitigation import Retraining, members
+from muroan.losses import task_loss
+from muroan.mitigation import Objective, Retraining
 from muroan.mitigations.adversarial_training import attacked, budgets
-from muroan.modality import concatenate, where
+from muroan.modality import Value, concatenate, where
 from muroan.model import Capability, Model
 from muroan.registry import register
-from muroan.training import Loss, Trainer
 
 SHARE = 0.25
 """Radius of kinds without a usual one, in standard deviations of the training data over all values of the input."""
@@ -33,14 +32,13 @@ SEEN = 512
 
 def allowed_of(data: Dataset, model: Model, radii: tuple[tuple[str, float], ...], words: int) -> dict[str, Budget]:
     """Modality -> budget: given radii over the usual ones of its kind, over a quarter of a standard deviation."""
-    found = budgets(data.schema, model, radii, words)
-    given = dict(radii)
-    rest = [m for m in model.modalities if data.schema.modalities[m].continuous and m not in found and m not in given]
-    if rest:
-        batch = data.load(range(min(len(data), SEEN))).batch
-        if batch is not None:
-            found |= {m: Budget(radius=SHARE * float(batch.inputs[m].double().std())) for m in rest}
-    return {m: found[m] for m in model.modalities if m in found}
+    allowed = budgets(data.schema, model, radii, words)
+    settled = {*allowed, *dict(radii)}
+    rest = [m for m in model.modalities if data.schema.modalities[m].continuous and m not in settled]
+    batch = data.load(range(min(len(data), SEEN))).batch if rest else None
+    if batch is not None:
+        allowed |= {m: Budget(radius=SHARE * float(batch.inputs[m].double().std())) for m in rest}
+    return {m: allowed[m] for m in model.modalities if m in allowed}
 
 
 def single_source(
@@ -52,62 +50,50 @@ def single_source(
     is raised is the cross-entropy of the targets, over all `steps`, from a random point of the ball; continuous inputs
     move together, each in its own copy, so that one backward pass serves all of them.
     """
-    n = len(batch)
     moving = {m: b for m, b in allowed.items() if batch.modalities[m].continuous}
     spoken = [m for m in allowed if m not in moving]
-    copies: list[Batch] = []
-    if moving:
-        copies.append(_ascended(model, batch, moving, steps))
-    copies += [attacked(model, batch, {m: allowed[m]}, steps, seed) for m in spoken]
+    copies = [_ascended(model, batch, moving, steps)] if moving else []
+    copies += [attacked(model, batch, {m: allowed[m]}, steps, seed).inputs for m in spoken]
     index = [model.modalities.index(m) for m in (*moving, *spoken)]
-    inputs = {m: concatenate([c.inputs[m] for c in copies]) for m in batch.inputs}
-    times = len(index)
     rows = Batch(
         modalities=batch.modalities,
-        inputs=inputs,
-        targets=batch.targets.repeat(times),
+        inputs={m: concatenate([c[m] for c in copies]) for m in model.modalities},
+        targets=batch.targets.repeat(len(index)),
         ids=[f"{i}, {k}" for k in index for i in batch.ids],
-        present={m: p.repeat(times) for m, p in batch.present.items()},
+        present={m: p.repeat(len(index)) for m, p in batch.present.items()},
     )
-    return rows, torch.tensor(index).repeat_interleave(n)
+    return rows, torch.tensor(index).repeat_interleave(len(batch))
 
 
-def _ascended(model: Model, batch: Batch, moving: Mapping[str, Budget], steps: int) -> Batch:
-    n, times = len(batch), len(moving)
-    origin = {m: batch.inputs[m].repeat(times, *[1] * (batch.inputs[m].ndim - 1)) for m in moving}
-    still = {m: concatenate([v] * times) for m, v in batch.inputs.items() if m not in moving and m in model.modalities}
-    targets = batch.targets.repeat(times)
-    mine = {m: slice(k * n, (k + 1) * n) for k, m in enumerate(moving)}
-    x = {m: v.clone() for m, v in origin.items()}
-    for m, b in moving.items():
-        here = x[m][mine[m]]
-        drawn = here + b.radius * (2 * torch.rand_like(here) - 1)
-        x[m][mine[m]] = _inside(batch, m, drawn, b)
+def _ascended(model: Model, batch: Batch, moving: Mapping[str, Budget], steps: int) -> Mapping[str, Value]:
+    """Inputs of all copies, the k-th of which has the k-th of `moving` attacked."""
+    n = len(batch)
+    x = {m: concatenate([batch.inputs[m]] * len(moving)) for m in model.modalities}
+    targets = batch.targets.repeat(len(moving))
+    own = {m: torch.arange(k * n, (k + 1) * n) for k, m in enumerate(moving)}
+
+    def moved(m: str, step: Tensor) -> Value:
+        origin, budget = batch.inputs[m], moving[m]
+        inside = batch.modalities[m].project(x[m][own[m]] + step, origin, budget.p, budget.radius)
+        kept = where(batch.present[m], inside, origin) if m in batch.present else inside
+        return x[m].index_copy(0, own[m], kept)
+
+    x |= {m: moved(m, b.radius * (2 * torch.rand_like(batch.inputs[m]) - 1)) for m, b in moving.items()}
     for _ in range(steps):
-        leaves = {m: v.detach().requires_grad_() for m, v in x.items()}
+        leaves = {m: x[m].requires_grad_() for m in moving}
         with torch.enable_grad():
-            loss = functional.cross_entropy(model.predict({**still, **leaves}), targets, reduction="sum")
+            loss = functional.cross_entropy(model.predict(x), targets, reduction="sum")
         gradients = torch.autograd.grad(loss, list(leaves.values()))
+        x |= {m: v.detach() for m, v in leaves.items()}
         for (m, b), g in zip(moving.items(), gradients, strict=True):
-            step = 2.5 * b.radius / steps * direction(g[mine[m]], b.p)
-            x[m] = leaves[m].detach().clone()
-            x[m][mine[m]] = _inside(batch, m, x[m][mine[m]] + step, b)
-    changed: dict[str, Tensor] = x
-    ids = [f"{i} {k}" for k in range(times) for i in batch.ids]
-    return Batch(modalities=batch.modalities, inputs={**still, **changed}, targets=targets, ids=ids)
+            x[m] = moved(m, 2.5 * b.radius / steps * direction(g[own[m]], b.p))
+    return x
 
 
-def _inside(batch: Batch, m: str, x: Tensor, budget: Budget) -> Tensor:
-    inside = batch.modalities[m].project(x, batch.inputs[m], budget.p, budget.radius)
-    kept: Tensor = where(batch.present[m], inside, batch.inputs[m]) if m in batch.present else inside
-    return kept
-
-
-def task_loss(model: Model, batch: Batch, changed: Batch) -> Tensor:
+def copies_loss(model: Model, batch: Batch, changed: Batch) -> Tensor:
     """Cross-entropy on the samples themselves plus the sum over inputs of that on their copies."""
-    copies = len(changed) // max(1, len(batch))
-    hard = functional.cross_entropy(model.predict(changed.inputs), changed.targets)
-    return functional.cross_entropy(model.predict(batch.inputs), batch.targets) + copies * hard
+    hard = len(changed) // max(1, len(batch)) * task_loss(model, changed)
+    return task_loss(model, batch) + hard
 
 
 @register
@@ -124,6 +110,7 @@ class SingleSourceTraining(Retraining):
     source = "baseline of Yang et al., CVPR 2021 (end-to-end adversarial training)"
     needs = frozenset({Capability.SCORES, Capability.GRADIENTS, Capability.TRAIN})
     improves = {"robustness.gradient": ("success", "robust_accuracy")}
+    stops_early = False
 
     radii: tuple[tuple[str, float], ...] = ()
     words: int = 0
@@ -135,21 +122,14 @@ class SingleSourceTraining(Retraining):
     def applies(self, model: Model, schema: Schema) -> str | None:
         return no_input(model, schema, self.words)
 
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name)
-        allowed = allowed_of(fit_on, model, self.radii, self.words)
-        schedule = self.schedule(self.epochs)
-        done = trainer.named(self.name).fit(
-            model.trainable(), self.loss(model, allowed, seed), fit_on, schedule, seed=seed
-        )
-        return (done.note,)
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        allowed = allowed_of(data, model, self.radii, self.words)
 
-    def loss(self, model: Model, allowed: Mapping[str, Budget], seed: int) -> Loss:
         def worst(batch: Batch) -> Tensor:
             changed, _ = single_source(model, batch, allowed, steps=self.steps, seed=seed)
-            return task_loss(model, batch, changed)
+            return copies_loss(model, batch, changed)
 
-        return worst
+        return Objective(worst)
 
 
 def no_input(model: Model, schema: Schema, words: int) -> str | None:
@@ -157,15 +137,3 @@ def no_input(model: Model, schema: Schema, words: int) -> str | None:
     if any(schema.modalities[m].continuous for m in model.modalities) or words:
         return None
     return "all inputs are texts: say how many words may be replaced (words: 1)"
-
-
-def vectors(model: Model, batch: Batch, names: Sequence[str]) -> dict[str, Tensor]:
-    """Codes [N, D] by input; raises `AskedWrongly` where a code is no vector."""
-    out = {}
-    for m in names:
-        code = model.encode(m, batch.inputs[m])
-        if not isinstance(code, Tensor) or code.ndim != 2:
-            shape = tuple(code.shape) if isinstance(code, Tensor) else "a tuple"
-            raise AskedWrongly(f"codes of {m} are {shape}; this defence compares codes that are vectors [N, D]")
-        out[m] = code
-    return out

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-
-from torch import Tensor
 
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
-from muroan.mitigation import Fitting, Mitigated, load_state, members, state
-from muroan.mitigations.fine_tuning import (
-    Bench,
-    Parts,
-    erased,
-    fine_tuning_loss,
-    validation_loss,
-)
+from muroan.mitigation import Fitting, Mitigated, members, state
+from muroan.mitigations.fine_tuning import Bench, Parts, fine_tuning
 from muroan.mitigations.weight_space import State, average
-from muroan.model import Capability, Model
+from muroan.model import Model
 from muroan.randomness import key, sample_keys, uniform
 from muroan.registry import register
-from muroan.training import Loss, Trainer
+from muroan.training import Trainer
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,6 @@ class Soup(Fitting):
 
     place = "robustness/distribution_shift"
     source = "Wortsman et al., ICML 2022 (arXiv 2203.05482); what varies between runs: ours"
-    needs = frozenset({Capability.SCORES, Capability.TRAIN})
 
     runs: int = 5
     spread: float = 3.0
@@ -87,63 +78,49 @@ class Soup(Fitting):
 
     def __post_init__(self) -> None:
         if self.runs < 1 or self.spread < 1 or self.decay < 0 or not 0 <= self.erased < 1 or not 0 < self.select < 1:
-            raise AskedWrongly(
-                "a soup needs runs and spread of at least 1, decay of at least 0, erased and select between 0 and 1"
-            )
+            wanted = "runs and spread of at least 1, decay of at least 0, erased and select between 0 and 1"
+            raise AskedWrongly(f"a soup needs {wanted}")
 
     def recipes(self, seed: int) -> list[Recipe]:
         """What each run does, drawn from the seed."""
         drawn = uniform(sample_keys([str(k) for k in range(self.runs)], "soup", seed), 3).tolist()
-        found = [Recipe(seed=seed, rate=self.rate, decay=0.0, erased=0.0)]
-        for k, (rate, decay, share) in enumerate(drawn[1:], 1):
-            found.append(
-                Recipe(
-                    seed=key("soup", seed, k) % 2**31,
-                    rate=self.rate * self.spread ** (2 * rate - 1),
-                    decay=self.decay * decay,
-                    erased=self.erased * share,
-                )
+        return [Recipe(seed=seed, rate=self.rate, decay=0.0, erased=0.0)] + [
+            Recipe(
+                seed=key("soup", seed, k) % 2**31,
+                rate=self.rate * self.spread ** (2 * rate - 1),
+                decay=self.decay * decay,
+                erased=self.erased * share,
             )
-        return found
+            for k, (rate, decay, share) in enumerate(drawn[1:], 1)
+        ]
 
     def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
         parts = Parts.of(members(data, self.name), self.select, seed)
         if parts.select is None:
-            raise AskedWrongly(
-                f"{self.name}: there are too few members to hold some out that tell what a soup is worth"
-            )
+            why = "there are too few members to hold some out that tell what a soup is worth"
+            raise AskedWrongly(f"{self.name}: {why}")
         bench, before = Bench(model, parts), state(model.trainable())
-        judge = validation_loss(model, parts.train.schema.classes)
-        states, notes = [], []
+        states, runs, notes = [], [], []
         for k, recipe in enumerate(self.recipes(seed)):
-            load_state(model.trainable(), before)
-            schedule = replace(self.schedule(), rate=recipe.rate, decay=recipe.decay)
-            loss = _augmented(model, parts, recipe.erased)
+            bench.put(before, blended=False)
+            objective = fine_tuning(model, parts.train, recipe.erased)
             own = trainer.named(f"soup-{k}")  # of one name for both soups: what one has trained the other takes
-            done = own.fit(model.trainable(), loss, parts.train, schedule, seed=recipe.seed, validation=judge)
+            how = {"rate": recipe.rate, "decay": recipe.decay}
+            trained = self.fit(model, objective, parts.train, own, seed=recipe.seed, **how)
             states.append(state(model.trainable()))
-            notes.append(f"run {k + 1} (rate {recipe.rate:.2g}, erased {recipe.erased:.2f}): {done.note}")
-        scores = [bench.judged(s, blended=False) for s in states]
-        facts, weights, said = self.stir(bench, before, states, scores)
-        runs = [{**vars(r), "accuracy": s} for r, s in zip(self.recipes(seed), scores, strict=True)]
+            runs.append({**vars(recipe), "accuracy": bench.judged(states[-1], blended=False)})
+            notes.append(f"run {k + 1} (rate {recipe.rate:.2g}, erased {recipe.erased:.2f}): {trained.note}")
+        pot, facts, said = self.stir(bench, before, states, [run["accuracy"] for run in runs])
+        weights = bench.put(average(pot), blended=len(pot) > 1)
         facts = {"runs": runs, "selected on": len(parts.select), **facts}
-        return Mitigated(model, weights, facts, (*notes, *said))
+        return Mitigated(model, weights, facts, (*notes, said))
 
     @abstractmethod
     def stir(
         self, bench: Bench, before: State, states: Sequence[State], scores: Sequence[float]
-    ) -> tuple[dict[str, Any], dict[str, Tensor], list[str]]:
-        """Facts, the soup's weights (which the bench's model then has), and notes; before: the given model's weights,
-        scores: the runs' accuracies on the part that selects."""
-
-    def restore(self, model: Model, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Model:
-        load_state(model.trainable(), tensors)
-        return model
-
-
-def _augmented(model: Model, parts: Parts, share: float) -> Loss:
-    loss = fine_tuning_loss(model, parts.train.schema.classes)
-    return lambda batch: loss(erased(batch, share, model.modalities))
+    ) -> tuple[Sequence[State], dict[str, Any], str]:
+        """What the soup is the mean of, facts, and a note; before: the given model's weights, scores: the runs'
+        accuracies on the part that selects."""
 
 
 def _listed(scores: Sequence[float]) -> str:
@@ -160,13 +137,10 @@ class UniformSoup(Soup):
 
     def stir(
         self, bench: Bench, before: State, states: Sequence[State], scores: Sequence[float]
-    ) -> tuple[dict[str, Any], dict[str, Tensor], list[str]]:
-        blended = len(states) > 1
-        weights = average(states)
-        accuracy = bench.judged(weights, blended=blended)
-        n = len(bench.parts.select or ())
-        said = f"accuracy on {n} members held out: {accuracy:.3f}; of the runs alone {_listed(scores)}"
-        return {"accuracy": accuracy}, bench.put_and_kept(weights, blended=blended), [said]
+    ) -> tuple[Sequence[State], dict[str, Any], str]:
+        accuracy = bench.judged(average(states), blended=len(states) > 1)
+        said = f"accuracy on {bench.parts.judges} held out: {accuracy:.3f}; of the runs alone {_listed(scores)}"
+        return states, {"accuracy": accuracy}, said
 
 
 @register
@@ -183,18 +157,14 @@ class GreedySoup(Soup):
 
     def stir(
         self, bench: Bench, before: State, states: Sequence[State], scores: Sequence[float]
-    ) -> tuple[dict[str, Any], dict[str, Tensor], list[str]]:
+    ) -> tuple[Sequence[State], dict[str, Any], str]:
         pot, known = list(states), list(scores)
         if self.given:
             pot.append(before)
             known.append(bench.judged(before, blended=False))
         done = greedy(pot, known, lambda s: bench.judged(s, blended=True))
         names = [f"run {k + 1}" for k in range(len(states))] + ["the model before training"] * self.given
-        kept = [names[k] for k in done.kept]
-        weights = bench.put_and_kept(average([pot[k] for k in done.kept]), blended=len(kept) > 1)
-        n = len(bench.parts.select or ())
-        said = [
-            f"kept: {', '.join(kept)}; accuracy on {n} members held out, as they came in: {_listed(done.course)}; of "
-            f"each alone {_listed(known)}"
-        ]
-        return {"kept": kept, "course": list(done.course), "accuracy": done.course[-1]}, weights, said
+        kept, course = [names[k] for k in done.kept], list(done.course)
+        said = f"kept: {', '.join(kept)}; accuracy on {bench.parts.judges} held out, as they came in: {_listed(course)}"
+        facts = {"kept": kept, "course": course, "accuracy": course[-1]}
+        return [pot[k] for k in done.kept], facts, f"{said}; of each alone {_listed(known)}"

@@ -10,21 +10,22 @@ This regularises. It is no defence against changes of pixels or words, and is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from muroan.batch import Batch, Schema
-from muroan.dataset import Splits
+from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
-from muroan.losses import task_loss
-from muroan.mitigation import Retraining, members
+from muroan.losses import decided, task_loss
+from muroan.mitigation import Objective, Retraining
 from muroan.model import Capability, Code, Embedded, Model
 from muroan.registry import register
-from muroan.training import Loss, Trainer
 
 Passed = Callable[[Tensor], Tensor]
 """A perturbation [N, ...] -> logits [N, K]."""
@@ -44,9 +45,9 @@ class VILLA(Retraining):
     name = "villa"
     does = "Trains on perturbed word embeddings: regularisation, no defence against changed inputs."
     source = "Gan et al., NeurIPS 2020, arXiv 2006.06195"
-    needs = frozenset(
-        {Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.EMBEDDINGS, Capability.TRAIN}
-    )
+    needs = frozenset({
+        Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.EMBEDDINGS, Capability.TRAIN,
+    })  # fmt: skip
 
     perturbed: tuple[str, ...] = ()
     inner: int = 3
@@ -70,36 +71,17 @@ class VILLA(Retraining):
     def _perturbed(self, model: Model, schema: Schema) -> tuple[str, ...]:
         return self.perturbed or tuple(m for m in model.modalities if schema.modalities[m].kind == "text")
 
-    def train(self, model: Model, data: Splits, trainer: Trainer, *, seed: int) -> tuple[str, ...]:
-        fit_on = members(data, self.name)
-        schedule = self.schedule()
-        modules = model.trainable()
-        among = self._perturbed(model, fit_on.schema)
-        loss = self.loss(model, list(modules.parameters()), among)
-        done = trainer.named(self.name).fit(
-            modules, loss, fit_on, schedule, seed=seed, validation=lambda b: task_loss(model, b)
-        )
-        return done.note, "trained on perturbed embeddings: not a defence against changed pixels or words"
-
-    def loss(self, model: Model, parameters: Sequence[nn.Parameter], among: Sequence[str]) -> Loss:
-        """The mean over modalities and inner steps, whose gradient holds that of every inner step."""
+    def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
+        parameters, among = list(model.trainable().parameters()), self._perturbed(model, data.schema)
+        lengths: dict[str, Any] = {"step": self.step, "radius": self.radius, "weight": self.weight}
 
         def perturbed(batch: Batch) -> Tensor:
-            losses = [
-                free(
-                    *pass_of(model, batch, m),
-                    batch.targets,
-                    parameters,
-                    inner=self.inner,
-                    step=self.step,
-                    radius=self.radius,
-                    weight=self.weight,
-                )
-                for m in among
-            ]
+            passes = (pass_of(model, batch, m) for m in among)
+            losses = [free(*p, batch.targets, parameters, inner=self.inner, **lengths) for p in passes]
             return torch.stack(losses).mean()
 
-        return perturbed
+        said = ["trained on perturbed embeddings: not a defence against changed pixels or words"]
+        return Objective(perturbed, partial(task_loss, model), notes=lambda: said)
 
 
 def free(
@@ -127,18 +109,16 @@ def free(
     gradients = [torch.zeros_like(p) for p in moving]
     value = torch.zeros(())
     for k in range(inner):
-        delta = delta.detach().requires_grad_(k < inner - 1)
-        logits = passed(delta)
-        now = logits.log_softmax(dim=1)
-        loss = functional.nll_loss(now, targets) + weight * both_ways(clean, now)
-        loss = loss / inner
+        last = k == inner - 1
+        delta = delta.detach().requires_grad_(not last)
+        now = passed(delta).log_softmax(dim=1)
+        loss = (functional.nll_loss(now, targets) + weight * both_ways(clean, now)) / inner
         value = value + loss.detach()
-        if k == inner - 1:
+        if last:
             break
-        found = torch.autograd.grad(loss, [delta, *moving], retain_graph=True, allow_unused=True)
-        gradients = [g if f is None else g + f for g, f in zip(gradients, found[1:], strict=True)]
-        assert found[0] is not None
-        uphill = found[0] * mask
+        slope, *slopes = torch.autograd.grad(loss, [delta, *moving], retain_graph=True, allow_unused=True)
+        gradients = [g if s is None else g + s for g, s in zip(gradients, slopes, strict=True)]
+        uphill = slope * mask
         delta = (delta + step * length * uphill / norm(uphill).clamp_min(1e-30)).detach() * mask
         if radius:
             delta = delta * (radius * length / norm(delta).clamp_min(1e-30)).clamp_max(1.0)
@@ -175,16 +155,12 @@ def pass_of(model: Model, batch: Batch, modality: str) -> tuple[Passed, Tensor, 
             raise AskedWrongly(f"only a code that is one tensor can be perturbed; that of {modality!r} is several")
         start, mask = code, torch.ones(1, *[1] * (code.ndim - 1))
     state = torch.get_rng_state()
-    present: Mapping[str, Tensor] | None = dict(batch.present) or None
-    absent = Capability.ABSENT in model.capabilities
 
     def passed(delta: Tensor) -> Tensor:
         torch.set_rng_state(state)
-        moved = start + delta * mask
-        own = moved
+        own = start + delta * mask
         if kind == "text":
-            own = model.encode_embedded(modality, Embedded(moved, embedded.mask, embedded.words))
-        mixed = {**codes, modality: own}
-        return model.decide(model.fuse(mixed, present) if absent else model.fuse(mixed))
+            own = model.encode_embedded(modality, Embedded(own, embedded.mask, embedded.words))
+        return decided(model, {**codes, modality: own}, batch.present)
 
     return passed, start, mask

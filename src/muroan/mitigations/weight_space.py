@@ -22,6 +22,7 @@ from muroan.errors import AskedWrongly
 from muroan.losses import logits
 from muroan.model import Model
 from muroan.randomness import integers, sample_keys
+from muroan.training import differentiable
 
 State = Mapping[str, Tensor]
 
@@ -45,19 +46,16 @@ def interpolate(
     alike([start, end])
     if alpha in (0, 1):
         return copied(end if alpha else start)
-    out = {}
-    for name, a in start.items():
-        b = end[name]
-        if not averaged(a):
-            out[name] = b.detach().clone()
-            continue
+
+    def between(name: str, a: Tensor, b: Tensor) -> Tensor:
         wide = torch.promote_types(a.dtype, torch.float32)
         weight: float | Tensor = alpha
         if fisher is not None and name in fisher[0]:
             first, second = (f[name].to(wide).clamp_min(floor) for f in fisher)
             weight = alpha * second / ((1 - alpha) * first + alpha * second)
-        out[name] = torch.lerp(a.detach().to(wide), b.detach().to(wide), weight).to(a.dtype)
-    return out
+        return torch.lerp(a.to(wide), b.to(wide), weight).to(a.dtype)
+
+    return {n: between(n, start[n].detach(), b.detach()) if averaged(b) else b.detach().clone() for n, b in end.items()}
 
 
 def average(states: Sequence[State]) -> dict[str, Tensor]:
@@ -65,21 +63,17 @@ def average(states: Sequence[State]) -> dict[str, Tensor]:
     if not states:
         raise AskedWrongly("there is nothing to average: no state was given")
     alike(states)
-    last = states[-1]
     if len(states) == 1:
-        return copied(last)
-    out = {}
-    for name, t in last.items():
-        if not averaged(t):
-            out[name] = t.detach().clone()
-            continue
+        return copied(states[0])
+
+    def mean(name: str, last: Tensor) -> Tensor:
         # In double, so that k equal numbers have themselves as their mean.
-        wide = torch.promote_types(t.dtype, torch.float64)
-        total = torch.zeros_like(t, dtype=wide)
+        total = torch.zeros_like(last, dtype=torch.promote_types(last.dtype, torch.float64))
         for s in states:
             total += s[name].detach()
-        out[name] = (total / len(states)).to(t.dtype)
-    return out
+        return (total / len(states)).to(last.dtype)
+
+    return {n: mean(n, t) if averaged(t) else t.detach().clone() for n, t in states[-1].items()}
 
 
 def averaged(tensor: Tensor) -> bool:
@@ -121,14 +115,14 @@ def recalibrate(model: Model, data: Dataset) -> int:
     Means and variances that two models had are not those of the model between them. They become the plain average over
     batches, everything else (dropout too) being in evaluation mode; nothing happens where there is no batch norm.
     """
-    found = normed(model.trainable())
-    if not found or not len(data):
+    norms = normed(model.trainable())
+    if not norms or not len(data):
         return 0
-    before = [(m.momentum, m.training) for m in found]
+    before = [(m.momentum, m.training) for m in norms]
     # Pieces of nearly equal size: each counts the same, and none is a single sample.
     pieces = -(-len(data) // ROWS)
     try:
-        for m in found:
+        for m in norms:
             m.reset_running_stats()
             m.momentum = None
             m.train()
@@ -137,10 +131,10 @@ def recalibrate(model: Model, data: Dataset) -> int:
             if batch is not None and len(batch) > 1:
                 logits(model, batch)
     finally:
-        for m, (momentum, training) in zip(found, before, strict=True):
+        for m, (momentum, training) in zip(norms, before, strict=True):
             m.momentum = momentum
             m.train(training)
-    return len(found)
+    return len(norms)
 
 
 def fisher_information(model: Model, data: Dataset, samples: int, *, seed: int) -> dict[str, Tensor]:
@@ -149,27 +143,16 @@ def fisher_information(model: Model, data: Dataset, samples: int, *, seed: int) 
     Labels are drawn from the model's own answer, as the expectation asks for. One backward pass for each of the first
     `samples` samples, as slopes of samples do not come apart in a batch.
     """
-    modules = model.trainable()
-    named = {n: p for n, p in modules.named_parameters() if p.is_floating_point()}
-    before = {p: p.requires_grad for p in named.values()}
+    named = {n: p for n, p in model.trainable().named_parameters() if p.is_floating_point()}
     total, seen = {n: torch.zeros_like(p, dtype=torch.float32) for n, p in named.items()}, 0
-    try:
-        for p in named.values():
-            p.requires_grad_(True)
-        for i in range(min(samples, len(data))):
-            batch = data.load([i]).batch
-            if batch is None:
-                continue
-            with torch.enable_grad():
-                said = logits(model, batch).log_softmax(dim=1)
-                drawn = integers(sample_keys(batch.ids, seed, "fisher"), 2**40)[0] / 2**40
-                label = int((said.exp().cumsum(dim=1)[0] < drawn).sum().clamp_max(said.shape[1] - 1))
-                slopes = torch.autograd.grad(said[0, label], list(named.values()), allow_unused=True)
+    with differentiable(named.values(), named.values()), torch.enable_grad():
+        for batch in data.subset(range(min(samples, len(data)))).batches(1):
+            said = logits(model, batch).log_softmax(dim=1)
+            drawn = integers(sample_keys(batch.ids, seed, "fisher"), 2**40)[0] / 2**40
+            label = int((said.exp().cumsum(dim=1)[0] < drawn).sum().clamp_max(said.shape[1] - 1))
+            slopes = torch.autograd.grad(said[0, label], list(named.values()), allow_unused=True)
             for name, slope in zip(named, slopes, strict=True):
                 if slope is not None:
                     total[name] += slope.detach().float().square()
             seen += 1
-    finally:
-        for p, was in before.items():
-            p.requires_grad_(was)
     return {n: t / max(1, seen) for n, t in total.items()}

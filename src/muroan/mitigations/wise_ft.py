@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from torch import Tensor
-
-from muroan.batch import Schema
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
-from muroan.mitigation import Fitting, Mitigated, load_state, members, state
-from muroan.mitigations.fine_tuning import (
-    Bench,
-    Parts,
-    fine_tuning_loss,
-    summary,
-    validation_loss,
-)
-from muroan.mitigations.weight_space import (
-    State,
-    alike,
-    fisher_information,
-    interpolate,
-    normed,
-)
+from muroan.mitigation import Fitting, Mitigated, members, state
+from muroan.mitigations.fine_tuning import Bench, Parts, fine_tuning
+from muroan.mitigations.weight_space import State, alike, fisher_information, interpolate, normed
 from muroan.model import Capability, Model
 from muroan.registry import open_model, register
 from muroan.training import Trainer
@@ -67,7 +52,6 @@ class WiseFT(Fitting):
     does = "Averages weights before and after fine-tuning, against what fine-tuning costs under shift."
     place = "robustness/distribution_shift"
     source = "Wortsman et al., CVPR 2022 (arXiv 2109.01903); the rule that chooses alpha: ours"
-    needs = frozenset({Capability.SCORES, Capability.TRAIN})
 
     alpha: float | None = None
     margin: float = 0.01
@@ -84,32 +68,23 @@ class WiseFT(Fitting):
         if not 0 < self.select < 1 or self.margin < 0 or self.fisher < 0:
             raise AskedWrongly("wise_ft needs a select between 0 and 1, and margin and fisher of at least 0")
 
-    def applies(self, model: Model, schema: Schema) -> str | None:
-        return None
-
     def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
         parts = Parts.of(members(data, self.name), self.select, seed)
         bench = Bench(model, parts)
-        start, end, notes = self._ends(model, data, parts, trainer, seed)
+        start, end, origin = self._ends(model, data, parts, trainer, seed)
         fisher = self._fisher(bench, start, end, seed) if self.fisher else None
-        curve: dict[float, float] = {}
-        if parts.select is not None:
-            curve = {a: bench.judged(interpolate(start, end, a, fisher), blended=0 < a < 1) for a in GRID}
+        line = partial(interpolate, start, end, fisher=fisher)
+        curve = {a: bench.judged(line(a), blended=0 < a < 1) for a in GRID if parts.select is not None}
         alpha = self.alpha
         if alpha is None:
             alpha = chosen(curve, self.margin) if curve else HALF
-        weights = bench.put_and_kept(interpolate(start, end, alpha, fisher), blended=0 < alpha < 1)
-        facts = {"alpha": alpha, "curve": [[a, v] for a, v in curve.items()], "selected on": len(parts.select or ())}
-        return Mitigated(model, weights, facts, (*notes, *self._said(model, alpha, curve, parts)))
+        weights = bench.put(line(alpha), blended=0 < alpha < 1)
+        points = [[a, v] for a, v in curve.items()]
+        facts = {"alpha": alpha, "curve": points, "selected on": len(parts.select or ())}
+        return Mitigated(model, weights, facts, (origin, *self._said(bench, alpha, curve)))
 
-    def restore(self, model: Model, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Model:
-        load_state(model.trainable(), tensors)
-        return model
-
-    def _ends(
-        self, model: Model, data: Splits, parts: Parts, trainer: Trainer, seed: int
-    ) -> tuple[State, State, tuple[str, ...]]:
-        """Weights at alpha 0 and at alpha 1, and what is to be said of them."""
+    def _ends(self, model: Model, data: Splits, parts: Parts, trainer: Trainer, seed: int) -> tuple[State, State, str]:
+        """Weights at alpha 0 and at alpha 1, and where they are from."""
         given = state(model.trainable())
         if ref := self.start or self.end:
             other = open_model(ref, data)
@@ -117,32 +92,26 @@ class WiseFT(Fitting):
                 raise AskedWrongly(f"{ref} does not show its weights, so nothing lies between it and {model.name}")
             named = state(other.trainable())
             alike([given, named])
-            return (named, given, (f"start: {ref}",)) if self.start else (given, named, (f"end: {ref}",))
-        schedule = self.schedule()
-        loss = fine_tuning_loss(model, parts.train.schema.classes)
-        judge = validation_loss(model, parts.train.schema.classes)
-        own = trainer.named(self.name)
-        done = own.fit(model.trainable(), loss, parts.train, schedule, seed=seed, validation=judge)
-        return given, state(model.trainable()), (f"fine-tuned: {done.note}",)
+            return (named, given, f"start: {ref}") if self.start else (given, named, f"end: {ref}")
+        objective = fine_tuning(model, parts.train)
+        trained = self.fit(model, objective, parts.train, trainer.named(self.name), seed=seed)
+        return given, state(model.trainable()), f"fine-tuned: {trained.note}"
 
     def _fisher(self, bench: Bench, start: State, end: State, seed: int) -> tuple[State, State]:
-        found = []
-        for weights in (start, end):
+        def mattering(weights: State) -> State:
             bench.put(weights, blended=False)
-            found.append(fisher_information(bench.model, bench.parts.train, self.fisher, seed=seed))
-        return found[0], found[1]
+            return fisher_information(bench.model, bench.parts.train, self.fisher, seed=seed)
 
-    def _said(self, model: Model, alpha: float, curve: Mapping[float, float], parts: Parts) -> list[str]:
-        said = []
+        return mattering(start), mattering(end)
+
+    def _said(self, bench: Bench, alpha: float, curve: Mapping[float, float]) -> Iterator[str]:
         if curve:
-            assert parts.select is not None
-            said.append(f"accuracy on {len(parts.select)} members held out, by alpha: {summary(curve)}")
+            points = ", ".join(f"{a:g}: {value:.3f}" for a, value in curve.items())
+            yield f"accuracy on {bench.parts.judges} held out, by alpha: {points}"
         else:
-            said.append("too few members to hold some out: there is no curve to choose alpha by")
-        how = (
-            "as asked" if self.alpha is not None else f"smallest within {self.margin:g} of alpha 1" if curve else "half"
-        )
-        said.append(f"alpha {alpha:g} ({how})" if alpha or self.start else UNCHANGED)
-        if 0 < alpha < 1 and normed(model.trainable()):
-            said.append("statistics of batch norms were estimated anew on members")
-        return said
+            yield "too few members to hold some out: there is no curve to choose alpha by"
+        rule = f"smallest within {self.margin:g} of alpha 1" if curve else "half"
+        how = rule if self.alpha is None else "as asked"
+        yield f"alpha {alpha:g} ({how})" if alpha or self.start else UNCHANGED
+        if 0 < alpha < 1 and normed(bench.model.trainable()):
+            yield "statistics of batch norms were estimated anew on members"
