@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from muroan.estimate import Estimate, by_group, mean, paired_difference, proportion, quantile
-from muroan.evidence import AUDITED, Evidence, clusters
-from muroan.finding import Bar, BarChart, Chart, Conclusion, Finding, Line, LineChart, TableChart, Verdict
-
-if TYPE_CHECKING:
-    from muroan.robustness.adversarial.decoupling.probe import DecouplingProbe
+from muroan.estimate import Estimate, quantile
+from muroan.finding import Bar, BarChart, Chart, Line, LineChart, TableChart
+from muroan.rows import Floats, Rows
+from muroan.say import Say
 
 SMALLEST = 1e-4
 """The smallest budget of the curve and its area, as a part of all points."""
 FEW = 0.01
 STEPS = 41
-SMALLEST_GROUP = 10
 LEAST_ROOM = 0.1
 """Where nearly all answers without an input are the answers with it by chance alone, their agreement says nothing."""
-
-Floats = NDArray[np.float64]
+CHANCE = "random removal of equal size, asked as often"
+CHANGE = "share of attacked answers that change"
 
 
 @dataclass(frozen=True)
@@ -52,286 +47,188 @@ class Outcomes:
         return np.where(self.success > 0, np.clip(np.nan_to_num(depth), 0, 1), 0.0)
 
 
-def outcomes(rows: pl.DataFrame, budget: float) -> Outcomes:
-    return Outcomes(
-        rows["success"].cast(pl.Float64).fill_null(0.0).to_numpy(),
-        rows["share"].fill_null(math.nan).to_numpy(),
-        budget,
-    )
+@dataclass(frozen=True)
+class Removed:
+    """The attacked samples with something of them removed, by a search or at random."""
+
+    rows: Rows
+    outcomes: Outcomes
+
+    @staticmethod
+    def of(rows: Rows, budget: float) -> Removed:
+        return Removed(rows, Outcomes(rows["success"], rows["share"], budget))
+
+    def within(self, budget: float) -> Estimate:
+        """How many answers change with at most this part removed. 0: none; 1: all."""
+        return self.rows.share(self.outcomes.at(budget))
+
+    def area(self) -> Estimate:
+        """How early they change. 0: none does; 1: all do with `SMALLEST` removed."""
+        return self.rows.mean(self.outcomes.area(), (0, 1))
+
+    @property
+    def shares(self) -> Floats:
+        """The parts that were removed where the answer changed."""
+        return self.outcomes.share[self.outcomes.success > 0]
+
+    def average(self, column: str) -> float:
+        return round(float(self.rows[column].mean()), 1)
 
 
-def conclude(probe: DecouplingProbe, evidence: Evidence) -> Conclusion:
-    """Findings, headline first; charts; notes."""
-    return _Conclusion(probe, evidence).conclusion()
+@dataclass(frozen=True)
+class Decoupled:
+    """What removing parts did through all inputs ("") and through each alone, beside random removal.
 
+    rows: of the attacked samples, by condition; unchanged: how many of all answers change when nothing is removed;
+    budget: the most that may be removed; answers: what those attacked are called; attacked: who was, in words.
+    """
 
-class _Conclusion:
-    def __init__(self, probe: DecouplingProbe, evidence: Evidence) -> None:
-        self.probe, self.about = probe, evidence.about
-        self.level = evidence.about.level
-        self.names = list(evidence.about.modalities)
-        self.audited = evidence.of(AUDITED, "attack")
-        rows = evidence.of(AUDITED).filter(pl.col("attacked"))
-        self.of = {c: rows.filter(pl.col("condition") == c) for c in rows["condition"].unique().sort().to_list()}
-        self.null = evidence.of(AUDITED, "null")
-        self.attacked = self.of.get("attack", self.audited.clear())
-        self.by = clusters(self.attacked) if len(self.attacked) else None
-        self.scopes = [m for m in self.names if f"attack {m}" in self.of]
-        self.answers = "Right answers" if probe.correct_only else "Answers"
+    rows: Mapping[str, Rows]
+    unchanged: Estimate
+    budget: float
+    answers: str
+    attacked: str
 
-    def conclusion(self) -> Conclusion:
-        if self.attacked.is_empty():
-            return self._nothing()
-        scopes, budget = ["", *self.scopes], self.probe.budget
-        self.attack = {s: outcomes(self.of[f"attack {s}".strip()], budget) for s in scopes}
-        self.random = {s: outcomes(self.of[f"random {s}".strip()], budget) for s in scopes}
-        self.unchanged = proportion(self._hits(self.null), clusters(self.null), level=self.level)
-        findings = [
-            *self._headline(),
-            *self._beyond(),
-            *self._alone(),
-            *self._split(),
-            *self._without(),
-            self._found(
-                "null",
-                "Answers that change when nothing is removed",
-                self.unchanged,
-                judged=False,
-                note="Of all samples, attacked or not.",
-            ),
-            *self._groups(),
-        ]
-        return Conclusion(findings=findings, charts=self._charts(), notes=self._notes())
+    @property
+    def names(self) -> list[str]:
+        return list(self.rows["attack"].about.modalities)
 
-    def _nothing(self) -> Conclusion:
-        reason = "no sample is predicted correctly" if self.probe.correct_only else "no sample is of these classes"
-        findings = [
-            Finding(
-                probe=self.probe.name,
-                metric=m,
-                title=f"{self.answers} turned by removing parts of the input",
-                verdict=Verdict.NOT_APPLICABLE,
-                reason=f"there is nothing to attack: {reason}",
-            )
-            for m in ("success", "excess")
-        ]
-        return Conclusion(findings=findings)
+    @property
+    def scopes(self) -> list[str]:
+        """The inputs that were attacked alone."""
+        return [m for m in self.names if f"attack {m}" in self.rows]
 
-    def _found(self, metric: str, title: str, estimate: Estimate, **more: object) -> Finding:
-        return Finding.model_validate(
-            {"probe": self.probe.name, "metric": metric, "title": title, "estimate": estimate, **more}
-        )
+    def attack(self, scope: str) -> Removed:
+        return Removed.of(self.rows[f"attack {scope}".strip()], self.budget)
 
-    def _hits(self, rows: pl.DataFrame) -> Floats:
-        return rows["success"].cast(pl.Float64).to_numpy()
+    def random(self, scope: str) -> Removed:
+        return Removed.of(self.rows[f"random {scope}".strip()], self.budget)
 
-    def _share(self, hits: Floats) -> Estimate:
-        return proportion(hits, self.by, level=self.level)
+    # Findings
+
+    def conclude(self, say: Say) -> None:
+        """Findings, headline first."""
+        self._headline(say)
+        for m in self.scopes:
+            self._beyond(say.about(modality=m), m)
+        for m in self.scopes:
+            self._alone(say.about(modality=m), m)
+        changed = self.rows["attack"].where(pl.col("success"))
+        if len(self.names) > 1 and len(changed):
+            for m in self.names:
+                self._split(say.about(modality=m), m, changed)
+        for m in self.names:
+            without = f"without {m}"
+            change = self.rows[without].share("success")
+            title = f"{self.answers} that change without the {m}"
+            say.detail("reliance", title, change, modality=m, condition=without)
+        note = "Of all samples, attacked or not."
+        say.detail("null", "Answers that change when nothing is removed", self.unchanged, note=note)
+        for name, value, rows in self.rows["attack"].groups():
+            title = f"{self.answers} turned by removing at most {percent(self.budget)}: {name} {value}"
+            say.detail("success", title, rows.share("success"), group=f"{name}={value}")
+
+    def _turned(self, budget: float) -> str:
+        return f"{self.answers} turned by removing at most {percent(budget)} of the input"
 
     def _controls(self, scope: str, budget: float) -> dict[str, Estimate]:
-        return {
-            "random removal of equal size, asked as often": self._share(self.random[scope].at(budget)),
-            "nothing removed": self.unchanged,
-        }
+        return {CHANCE: self.random(scope).within(budget), "nothing removed": self.unchanged}
 
-    def _headline(self) -> list[Finding]:
-        attack, budget = self.attack[""], self.probe.budget
-        out = [
-            self._found(
-                "success",
-                f"{self.answers} turned by removing at most {_percent(budget)} of the input",
-                self._share(attack.success),
-                controls=self._controls("", budget),
-                note=self._denominator(),
-            ),
-            self._found(
-                "success_at_1",
-                f"{self.answers} turned by removing at most {_percent(FEW)} of the input",
-                self._share(attack.at(FEW)),
-                controls=self._controls("", FEW),
-                note="Read off the same search, which stops at the first success within the full budget.",
-            ),
-            self._excess(""),
-            self._found(
-                "area",
-                "How early answers change as more of the input is removed",
-                mean(attack.area(), self.by, level=self.level, bounds=(0, 1)),
-                controls={
-                    "random removal of equal size, asked as often": mean(
-                        self.random[""].area(), self.by, level=self.level, bounds=(0, 1)
-                    )
-                },
-                note=f"Budgets from {_percent(SMALLEST)} to {_percent(budget)} on a log scale. Our own measure.",
-            ),
-        ]
-        shares = attack.share[attack.success > 0]
-        if len(shares):
-            out += [
-                self._found(
-                    "share_median", "Part removed, median of the answers that change", _median(shares, self.level)
-                ),
-                self._found(
-                    "share_worst",
-                    "Part removed, the most that was needed among the answers that change",
-                    Estimate(
-                        value=float(shares.max()),
-                        low=float(shares.max()),
-                        high=1.0,
-                        level=self.level,
-                        n=len(shares),
-                        method="largest seen: more samples can only raise it",
-                    ),
-                    judged=False,
-                ),
-            ]
-        return out
+    def _headline(self, say: Say) -> None:
+        attack, budget = self.attack(""), self.budget
+        controls = self._controls("", budget)
+        say("success", self._turned(budget), attack.within(budget), controls=controls, note=self.attacked)
+        note = "Read off the same search, which stops at the first success within the full budget."
+        say("success_at_1", self._turned(FEW), attack.within(FEW), controls=self._controls("", FEW), note=note)
+        self._excess(say, "")
+        say(
+            "area",
+            "How early answers change as more of the input is removed",
+            attack.area(),
+            controls={CHANCE: self.random("").area()},
+            note=f"Budgets from {percent(SMALLEST)} to {percent(budget)} on a log scale. Our own measure.",
+        )
+        if len(shares := attack.shares):
+            level, most = attack.rows.level, float(shares.max())
+            median = quantile(shares, 0.5, level=level)
+            median = median.model_copy(update={"low": max(median.low, 0.0), "high": min(median.high, 1.0)})
+            say("share_median", "Part removed, median of the answers that change", median)
+            method = "largest seen: more samples can only raise it"
+            worst = Estimate(value=most, low=most, high=1.0, level=level, n=len(shares), method=method)
+            title = "Part removed, the most that was needed among the answers that change"
+            say.detail("share_worst", title, worst)
 
-    def _excess(self, scope: str) -> Finding:
-        attack, random = self.attack[scope], self.random[scope]
+    def _excess(self, say: Say, scope: str) -> None:
+        attack, random = self.attack(scope), self.random(scope)
         where = f" from the {scope} alone" if scope else ""
-        return self._found(
+        say(
             "excess",
             f"{self.answers} turned by a search for what to remove{where}, beyond random removal",
-            paired_difference(attack.success, random.success, self.by, level=self.level),
-            modality=scope or None,
-            controls={
-                "the search": self._share(attack.success),
-                "random removal of equal size, asked as often": self._share(random.success),
-            },
-            note=f"Each asks about {_rounded(self.of[f'random {scope}'.strip()]['calls'].mean())} removals on average.",
+            attack.rows.gained_over(random.rows, "success"),
+            controls={"the search": attack.within(self.budget), CHANCE: random.within(self.budget)},
+            note=f"Each asks about {random.average('calls')} removals on average.",
         )
 
-    def _beyond(self) -> list[Finding]:
-        """Of each input: does a part matter more than the whole?
+    def _beyond(self, say: Say, m: str) -> None:
+        """Does a part of an input matter more than the whole?
 
         Where the answer without the whole input says nothing of the sample, it is still the same answer by chance:
         with the share c of answers without the input that equal the sample's own. An answer that stands counts 1 - c,
         one that does not counts -c, both as parts of the mean of 1 - c (as in Cohen's kappa), so that answers which
         stand by chance alone add up to 0.
         """
-        out = []
-        for m in self.scopes:
-            alone, decided = self.of[f"attack {m}"], self.attacked["clean_predicted"].to_numpy()
-            without = alone["without"].to_numpy()
-            chance = np.mean(without[None, :] == decided[:, None], axis=1)
-            room = float(np.mean(1 - chance))
-            if room < LEAST_ROOM:
-                continue
-            beyond = self.attack[m].success * ((without == decided) - chance) / room
-            out.append(
-                self._found(
-                    "beyond_whole",
-                    f"{self.answers} that a small part of the {m} turns though they stand without all of it",
-                    mean(beyond, self.by, level=self.level, bounds=(-1 / room, 1 / room)),
-                    modality=m,
-                    controls={
-                        f"turned without a small part of the {m}": self._share(self.attack[m].success),
-                        f"turned without all of the {m}": self._share((without != decided).astype(np.float64)),
-                    },
-                    note="Beyond answers that stand by chance. A part whose removal does more than that of the whole "
-                    "is read as something that it does not say.",
-                )
-            )
-        return out
+        rows = self.rows[f"attack {m}"]
+        without, decided = rows["without"], rows["clean_predicted"]
+        chance = np.mean(without[None, :] == decided[:, None], axis=1)
+        room = float(np.mean(1 - chance))
+        if room < LEAST_ROOM:
+            return
+        beyond = rows["success"] * ((without == decided) - chance) / room
+        say(
+            "beyond_whole",
+            f"{self.answers} that a small part of the {m} turns though they stand without all of it",
+            rows.mean(beyond, (-1 / room, 1 / room)),
+            controls={
+                f"turned without a small part of the {m}": rows.share("success"),
+                f"turned without all of the {m}": rows.share(without != decided),
+            },
+            note="Beyond answers that stand by chance. A part whose removal does more than that of the whole "
+            "is read as something that it does not say.",
+        )
 
-    def _alone(self) -> list[Finding]:
-        out = []
-        for m in self.scopes:
-            attack = self.attack[m]
-            out.append(self._excess(m))
-            for metric, budget in (("success", self.probe.budget), ("success_at_1", FEW)):
-                title = f"{self.answers} turned by removing at most {_percent(budget)} of the input, all from the {m}"
-                out.append(
-                    self._found(
-                        metric,
-                        title,
-                        self._share(attack.at(budget)),
-                        modality=m,
-                        judged=False,
-                        controls=self._controls(m, budget),
-                    )
-                )
-        return out
+    def _alone(self, say: Say, m: str) -> None:
+        self._excess(say, m)
+        for metric, budget in (("success", self.budget), ("success_at_1", FEW)):
+            title = f"{self._turned(budget)}, all from the {m}"
+            say.detail(metric, title, self.attack(m).within(budget), controls=self._controls(m, budget))
 
-    def _split(self) -> list[Finding]:
-        if len(self.names) < 2:
-            return []
-        hit = self.attacked.filter(pl.col("success"))
-        if hit.is_empty():
-            return []
-        by, out = clusters(hit), []
-        for m in self.names:
-            own = hit[f"share.{m}"].fill_null(0.0).to_numpy()
-            title = f"Changed answers for which something of the {m} was removed"
-            out.append(
-                self._found("involves", title, proportion(own > 0, by, level=self.level), modality=m, judged=False)
-            )
-            out.append(
-                self._found(
-                    "own_share",
-                    f"Part of the {m} that was removed",
-                    mean(own, by, level=self.level, bounds=(0, 1)),
-                    modality=m,
-                    judged=False,
-                    note="Mean over all changed answers, 0 where nothing of it was removed.",
-                )
-            )
-        return out
+    def _split(self, say: Say, m: str, changed: Rows) -> None:
+        own = pl.col(f"share.{m}").fill_null(0.0)
+        say.detail("involves", f"Changed answers for which something of the {m} was removed", changed.share(own > 0))
+        note = "Mean over all changed answers, 0 where nothing of it was removed."
+        say.detail("own_share", f"Part of the {m} that was removed", changed.mean(own, (0, 1)), note=note)
 
-    def _without(self) -> list[Finding]:
-        return [
-            self._found(
-                "reliance",
-                f"{self.answers} that change without the {m}",
-                self._share(self._hits(self.of[f"without {m}"])),
-                modality=m,
-                condition=f"without {m}",
-                judged=False,
-            )
-            for m in self.names
-        ]
+    # Charts
 
-    def _groups(self) -> list[Finding]:
-        out = []
-        for name in self.about.groups:
-            values = self.attacked[f"group.{name}"].to_list()
-            for value, estimate in by_group(self.attack[""].success, values, self.by, level=self.level).items():
-                if estimate.n >= SMALLEST_GROUP:
-                    title = f"{self.answers} turned by removing at most {_percent(self.probe.budget)}: {name} {value}"
-                    out.append(self._found("success", title, estimate, group=f"{name}={value}", judged=False))
-        return out
-
-    def _charts(self) -> list[Chart]:
-        out: list[Chart] = [self._curves("Answers turned, by how much is removed", [""])]
+    def charts(self) -> list[Chart]:
+        charts: list[Chart] = [self._curves("Answers turned, by how much is removed", [""])]
         if self.scopes:
-            out.append(self._curves("The same with one input attacked alone", self.scopes))
-            out.append(self._bars())
-        return [*out, self._table()]
+            charts.append(self._curves("The same with one input attacked alone", self.scopes))
+            charts.append(self._bars())
+        return [*charts, self._table()]
 
     def _curves(self, title: str, scopes: Sequence[str]) -> LineChart:
-        grid = np.geomspace(SMALLEST, self.probe.budget, STEPS)
-        lines = []
+        grid, lines = np.geomspace(SMALLEST, self.budget, STEPS).tolist(), []
         for scope in scopes:
-            for label, control, what in (
-                (f"attack on {scope}" if scope else "attack", False, self.attack[scope]),
-                (f"random removal, {scope}" if scope else "random removal", True, self.random[scope]),
-            ):
-                points = [self._share(what.at(b)) for b in grid]
-                lines.append(
-                    Line(
-                        label=label,
-                        x=grid.tolist(),
-                        y=[e.value for e in points],
-                        low=[e.low for e in points],
-                        high=[e.high for e in points],
-                        n=[e.n for e in points],
-                        control=control,
-                    )
-                )
+            attack, random = self.attack(scope), self.random(scope)
+            label = f"attack on {scope}" if scope else "attack"
+            lines.append(Line.of(label, grid, [attack.within(b) for b in grid]))
+            label = f"random removal, {scope}" if scope else "random removal"
+            lines.append(Line.of(label, grid, [random.within(b) for b in grid], control=True))
         return LineChart(
             title=title,
             x_label="part of the input removed, at most",
-            y_label="share of attacked answers that change",
+            y_label=CHANGE,
             lines=lines,
             log_x=True,
             y_range=(0, 1),
@@ -341,41 +238,19 @@ class _Conclusion:
         bars = []
         for m in self.names:
             if m in self.scopes:
-                bars.append(Bar(label=m, of="a small part removed", estimate=self._share(self.attack[m].success)))
-                bars.append(
-                    Bar(
-                        label=m,
-                        of="random parts removed",
-                        estimate=self._share(self.random[m].success),
-                        control=True,
-                    )
-                )
-            whole = self._share(self._hits(self.of[f"without {m}"]))
-            bars.append(Bar(label=m, of="all of it missing", estimate=whole))
-        return BarChart(
-            title="Which input decisions hang on",
-            y_label="share of attacked answers that change",
-            bars=bars,
-            y_range=(0, 1),
-        )
+                attack, random = (side(m).within(self.budget) for side in (self.attack, self.random))
+                bars.append(Bar(label=m, of="a small part removed", estimate=attack))
+                bars.append(Bar(label=m, of="random parts removed", estimate=random, control=True))
+            bars.append(Bar(label=m, of="all of it missing", estimate=self.rows[f"without {m}"].share("success")))
+        return BarChart(title="Which input decisions hang on", y_label=CHANGE, bars=bars, y_range=(0, 1))
 
     def _table(self) -> TableChart:
         rows: list[list[str | float | int | None]] = []
         for scope in ["", *self.scopes]:
-            r, what = self.of[f"attack {scope}".strip()], self.attack[scope]
-            shares = what.share[what.success > 0]
-            most = [_percent(float(q)) for q in np.quantile(shares, [0.5, 0.9, 1.0])] if len(shares) else [None] * 3
-            rows.append(
-                [
-                    scope or "all inputs",
-                    len(r),
-                    int(what.success.sum()),
-                    *most,
-                    _rounded(r["probes"].mean()),
-                    _rounded(r["tries"].mean()),
-                    _rounded(r["calls"].mean()),
-                ]
-            )
+            attack, shares = self.attack(scope), self.attack(scope).shares
+            most = [percent(float(q)) for q in np.quantile(shares, [0.5, 0.9, 1.0])] if len(shares) else [None] * 3
+            effort = [attack.average(c) for c in ("probes", "tries", "calls")]
+            rows.append([scope or "all inputs", len(attack.rows), len(shares), *most, *effort])
         return TableChart(
             title="The search in numbers",
             columns=[
@@ -392,53 +267,6 @@ class _Conclusion:
             rows=rows,
         )
 
-    def _denominator(self) -> str:
-        whose = "answered correctly" if self.probe.correct_only else "whatever their answer"
-        some = f", of the classes {', '.join(self.probe.classes)}" if self.probe.classes else ", of all classes"
-        return (
-            f"{len(self.attacked)} of {len(self.audited)} samples were attacked: those {whose}{some}. A success is an "
-            "answer that differs from the untouched one."
-        )
 
-    def _notes(self) -> list[str]:
-        p = self.probe
-        meant = {
-            "margin": f"its removal leaves less than {p.threshold:g} of the answer's lead over the next best",
-            "label": "its removal alone changes the answer",
-            "argmax": "its removal changes which coordinate of the fused code is the largest",
-            "cosine": f"its removal takes the fused code's cosine with the untouched one below {p.threshold:g}",
-        }[p.test]
-        out = [
-            self._denominator(),
-            f"At most {_percent(p.budget)} of all points and {_percent(p.per_input)} of any one input may be removed; "
-            "points are pixels, words, frames, columns and steps, counted alike, and shares are of their union.",
-            f"A part is a candidate if {meant} (test {p.test!r}); words and columns always are. At most {p.max_tries} "
-            f"sets of candidates are tried ({p.search} search).",
-            "Random removal: as many pieces of the same kinds and sizes, as often as the attack asked the model; where "
-            "the attack failed, as much as the most that it tried. The best draw counts, and where few removals are "
-            "possible none is drawn twice.",
-            "A share found is an upper bound of the smallest that would do. An attack can miss what exists, so these "
-            "figures bound robustness from above.",
-        ]
-        if not p.shrink:
-            out.append("Removed parts were not shrunk.")
-        if self.unchanged.value > 0:
-            out.insert(
-                0,
-                f"NOT TO BE TRUSTED: {self.unchanged.value:.2%} of the answers change when nothing is removed: the "
-                "model, or how it reads its input, answers differently each time.",
-            )
-        return out
-
-
-def _median(shares: Floats, level: float) -> Estimate:
-    found = quantile(shares, 0.5, level=level)
-    return found.model_copy(update={"low": max(found.low, 0.0), "high": min(found.high, 1.0)})
-
-
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
-
-
-def _rounded(value: object) -> float | None:
-    return round(float(value), 1) if isinstance(value, int | float) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -15,20 +16,18 @@ from muroan.batch import Schema
 from muroan.clean import Clean
 from muroan.errors import AskedWrongly, nearest
 from muroan.evidence import Evidence
-from muroan.finding import Conclusion, Metric, Panel
+from muroan.figure import Figure, conditions
+from muroan.finding import Conclusion
 from muroan.interventions.attacks.decoupling import OF_THE_CODE, Decoupling
 from muroan.interventions.attacks.matched import best_of
 from muroan.interventions.attacks.removal import Boxes, Removal, lengths, share
-from muroan.interventions.attacks.subsets import Found
 from muroan.model import Capability, Model
-from muroan.probe import Observation, Probe, Shown
+from muroan.probe import Observation, Probe
 from muroan.registry import register
-from muroan.robustness.adversarial.decoupling.findings import SMALLEST, conclude
-
-LONGEST = 600
-"""Characters of a text that an exhibit shows."""
-SURE = 0.9
-"""Confidence from which an exhibit calls an answer sure."""
+from muroan.robustness.adversarial.decoupling.exhibits import shown
+from muroan.robustness.adversarial.decoupling.findings import SMALLEST, Decoupled, percent
+from muroan.rows import Rows
+from muroan.say import Say
 
 
 @register
@@ -46,23 +45,14 @@ class DecouplingProbe(Probe):
     failed, the random pieces are those of the largest set that it tried within the budget. Words and columns are
     drawn without repeats, so that trying every word once is not taken for cleverness.
 
-    - success: attacked samples whose decision changes (flips / attacked). success_at_1: by at most 1 % of the points.
-    - excess: success minus that of the random removals, paired. 0: what changes decisions is found as easily by
-      chance; 1: a search always finds what chance never does, decisions hang on few places. The alarm. Also for
-      each input alone, since one short text can hide what a picture hangs on.
-    - beyond_whole: attacked samples that a small part of one input turns though they stand when all of that input is
-      removed by the same means, beyond answers that stand by chance. 0: a part never matters more than the whole it is
-      a part of; 1: every decision hangs on a part of an input that it does not need. The second alarm, and where
-      `excess` is blind: where one word of twelve decides, twelve random removals find it as well as a search.
-    - area: how early decisions fall, averaged over budgets from 0.01 % to `budget` on a log scale: the area under
-      success as a function of the budget. It is ours; the paper's own measure is not known. 0: none falls; 1: all
-      fall to 0.01 %.
-    - share_median, share_worst: of the points, among successes; the share is that of the union, and an upper bound
-      of the smallest one that would do.
-    - involves, own_share: which inputs the removed points came from, and how much of each.
-    - reliance: decisions that change when an input is missing altogether.
-    - null: decisions that change when nothing is removed, through the same steps. Anything but 0 is the
-      measurement's own doing, and voids the rest.
+    - excess, paired, is the alarm; also for each input alone, since one short text can hide what a picture hangs on.
+    - beyond_whole is the second alarm, and where `excess` is blind: where one word of twelve decides, twelve random
+      removals find it as well as a search. All of the input is removed by the same means as a part of it.
+    - area is the area under success as a function of the budget, from 0.01 % to `budget` on a log scale. It is ours;
+      the paper's own measure is not known.
+    - share_median, share_worst: the share is that of the union of what was removed, and an upper bound of the smallest
+      one that would do.
+    - null goes through the same steps as a removal. Anything but 0 is the measurement's own doing, and voids the rest.
 
     The default test is "margin": it works on every model, and on easy-VQA it turns the most answers of the four, above
     all through the picture (`reproductions/r01.py` measures them all). It looks at the decision, not at the fused
@@ -85,54 +75,55 @@ class DecouplingProbe(Probe):
         "robustness.decoupled": ("excess",),
         "robustness.telling-patch-vqa": ("excess",),
     }
-    metrics = (
-        Metric(
-            name="success",
+    among = pl.col("attacked")
+    figures = (
+        Figure(
+            "success",
             says="Share of attacked answers that change when a small, well-chosen part of the input is removed. "
             "0: none; 1: all.",
         ),
-        Metric(
-            name="success_at_1",
+        Figure(
+            "success_at_1",
             says="Share of attacked answers that change when at most 1 % of the input is removed. 0: none; 1: all.",
         ),
-        Metric(
-            name="excess",
+        Figure(
+            "excess",
             says="How many more answers a search turns than random removals of equal size, asked as often. 0: "
             "no more than chance; 1: every decision hangs on few places that chance does not hit.",
             limit=0.3,
         ),
-        Metric(
-            name="beyond_whole",
+        Figure(
+            "beyond_whole",
             says="Share of attacked answers that change without a small part of one input, though not without all of "
             "it, beyond chance. 0: no part matters more than its whole; 1: every answer hangs on a part of what it "
             "does not need.",
             limit=0.2,
         ),
-        Metric(
-            name="area",
+        Figure(
+            "area",
             says="How early answers change as more of the input may be removed, 0.01 % up to the budget, log scale. "
             "0: none changes; 1: all change with 0.01 % removed.",
         ),
-        Metric(
-            name="share_median",
+        Figure(
+            "share_median",
             says="Part of the input whose removal changes the answer, for the median changed answer. Near 0: a "
             "handful of points decides.",
             better="higher",
         ),
-        Metric(
-            name="share_worst",
+        Figure(
+            "share_worst",
             says="Part of the input that had to be removed for the answer that held out longest among those that "
             "changed.",
             better="higher",
         ),
-        Metric(name="involves", says="Share of changed answers for which something of this input was removed."),
-        Metric(name="own_share", says="Part of this input that was removed, on average over the changed answers."),
-        Metric(
-            name="reliance",
+        Figure("involves", says="Share of changed answers for which something of this input was removed."),
+        Figure("own_share", says="Part of this input that was removed, on average over the changed answers."),
+        Figure(
+            "reliance",
             says="Share of answers that change when this input is missing altogether. 0: the model ignores it.",
         ),
-        Metric(
-            name="null",
+        Figure(
+            "null",
             says="Share of answers that change when nothing is removed. Must be 0: else the measurement is void.",
         ),
     )
@@ -189,43 +180,48 @@ class DecouplingProbe(Probe):
         removal, attack, attacked = Removal(clean), self._attack(), self._attacked(clean)
         names = list(clean.model.modalities)
         parts = attack.parts(removal, attacked, names)
-        everyone = torch.arange(len(clean))
+        everyone, all_of_them = torch.arange(len(clean)), torch.ones(len(clean), dtype=torch.bool)
+        rows = partial(_rows, removal, attacked)
         frames, found = [], {}
         scopes = {"": names} | ({f" {m}": [m] for m in names} if self.each and len(names) > 1 else {})
         without = {f" {m}": self._whole(clean, m) for m in names}
         for scope, among in scopes.items():
             f = found[scope] = attack.find(removal, parts, dict.fromkeys(among, self.per_input))
-            frames.append(_attack_rows(removal, f, attacked, f"attack{scope}", without.get(scope)))
+            hit, predicted = f.success.nonzero().flatten(), clean.predicted.clone()
+            if len(hit):
+                predicted[hit] = removal.ask(hit, {m: b[hit] for m, b in f.boxes.items()})
+            frames.append(
+                rows(
+                    f"attack{scope}",
+                    success=(f.success, attacked),
+                    removed=(f.removed, f.success),
+                    boxes=f.boxes,
+                    without=without.get(scope),
+                    predicted=predicted,
+                    probes=f.probes,
+                    tries=f.tries,
+                    calls=f.calls,
+                )
+            )
             draws = torch.where(attacked, f.calls, 0)
             drawn = best_of(removal, f.spent, draws, clean.keys(self.name, "random", scope))
             frames.append(
-                _rows(
-                    removal,
+                rows(
                     f"random{scope}",
-                    attacked,
                     success=(drawn.success, attacked),
                     removed=({m: removal.count(m, everyone, b) for m, b in f.spent.items()}, attacked),
+                    boxes=drawn.boxes,
                     tries=drawn.tries,
                     calls=draws,
-                    boxes=drawn.boxes,
                 )
             )
-        all_of_them = torch.ones(len(clean), dtype=torch.bool)
         same = removal.untouched().argmax(dim=1)
-        frames.append(_rows(removal, "null", attacked, success=(same != clean.predicted, all_of_them), predicted=same))
+        frames.append(rows("null", success=(same != clean.predicted, all_of_them), predicted=same))
         for m in names:
             gone = clean.without(m).argmax(dim=1)
-            frames.append(
-                _rows(
-                    removal,
-                    f"without {m}",
-                    attacked,
-                    success=(gone != clean.predicted, all_of_them),
-                    removed=({m: removal.points[m]}, all_of_them),
-                    predicted=gone,
-                )
-            )
-        return Observation(pl.concat(frames), _shown(removal, found))
+            changed, whole = (gone != clean.predicted, all_of_them), ({m: removal.points[m]}, all_of_them)
+            frames.append(rows(f"without {m}", success=changed, removed=whole, predicted=gone))
+        return Observation(pl.concat(frames), shown(removal, found))
 
     @staticmethod
     def _whole(clean: Clean, modality: str) -> Tensor:
@@ -235,47 +231,65 @@ class DecouplingProbe(Probe):
         return clean.model.logits(codes, index, clean.batch.present or None).argmax(dim=1)
 
     def conclude(self, evidence: Evidence) -> Conclusion:
-        return conclude(self, evidence)
+        rows, say = conditions(evidence, self.among), Say(self.name)
+        answers = "Right answers" if self.correct_only else "Answers"
+        if not len(rows["attack"]):
+            reason = "no sample is predicted correctly" if self.correct_only else "no sample is of these classes"
+            title = f"{answers} turned by removing parts of the input"
+            say.nothing(("success", "excess"), title, f"there is nothing to attack: {reason}")
+            return Conclusion(findings=say.findings)
+        whose = "answered correctly" if self.correct_only else "whatever their answer"
+        some = f", of the classes {', '.join(self.classes)}" if self.classes else ", of all classes"
+        attacked = (
+            f"{len(rows['attack'])} of {rows['attack'].seen} samples were attacked: those {whose}{some}. A success is "
+            "an answer that differs from the untouched one."
+        )
+        unchanged = Rows.of(evidence, "null").share("success")
+        done = Decoupled(rows, unchanged, self.budget, answers, attacked)
+        done.conclude(say)
+        notes = [attacked, *self._notes()]
+        if unchanged.value > 0:
+            changed = f"{unchanged.value:.2%} of the answers change when nothing is removed"
+            why = "the model, or how it reads its input, answers differently each time."
+            notes = [f"NOT TO BE TRUSTED: {changed}: {why}", *notes]
+        return Conclusion(findings=say.findings, charts=done.charts(), notes=notes)
 
-
-def _attack_rows(
-    removal: Removal, found: Found, attacked: Tensor, condition: str, without: Tensor | None
-) -> pl.DataFrame:
-    clean, hit = removal.clean, found.success.nonzero().flatten()
-    predicted = clean.predicted.clone()
-    if len(hit):
-        predicted[hit] = removal.ask(hit, {m: b[hit] for m, b in found.boxes.items()})
-    return _rows(
-        removal,
-        condition,
-        attacked,
-        success=(found.success, attacked),
-        removed=(found.removed, found.success),
-        predicted=predicted,
-        probes=found.probes,
-        tries=found.tries,
-        calls=found.calls,
-        boxes=found.boxes,
-        without=without,
-    )
+    def _notes(self) -> list[str]:
+        """How it was searched, and how that is to be read."""
+        meant = {
+            "margin": f"its removal leaves less than {self.threshold:g} of the answer's lead over the next best",
+            "label": "its removal alone changes the answer",
+            "argmax": "its removal changes which coordinate of the fused code is the largest",
+            "cosine": f"its removal takes the fused code's cosine with the untouched one below {self.threshold:g}",
+        }[self.test]
+        return [
+            f"At most {percent(self.budget)} of all points and {percent(self.per_input)} of any one input may be "
+            "removed; points are pixels, words, frames, columns and steps, counted alike, and shares are of their "
+            "union.",
+            f"A part is a candidate if {meant} (test {self.test!r}); words and columns always are. At most "
+            f"{self.max_tries} sets of candidates are tried ({self.search} search).",
+            "Random removal: as many pieces of the same kinds and sizes, as often as the attack asked the model; where "
+            "the attack failed, as much as the most that it tried. The best draw counts, and where few removals are "
+            "possible none is drawn twice.",
+            "A share found is an upper bound of the smallest that would do. An attack can miss what exists, so these "
+            "figures bound robustness from above.",
+            *([] if self.shrink else ["Removed parts were not shrunk."]),
+        ]
 
 
 def _rows(
     removal: Removal,
-    condition: str,
     attacked: Tensor,
+    condition: str,
     *,
     success: tuple[Tensor, Tensor],
     removed: tuple[Mapping[str, Tensor], Tensor] | None = None,
-    predicted: Tensor | None = None,
-    probes: Tensor | None = None,
-    tries: Tensor | None = None,
-    calls: Tensor | None = None,
     boxes: Boxes | None = None,
     without: Tensor | None = None,
+    **counted: Tensor,
 ) -> pl.DataFrame:
     """One row a sample. success, removed: values and where they hold (null elsewhere). without: the decision with
-    all of the one attacked input removed (null where several are attacked).
+    all of the one attacked input removed (null where several are attacked). counted: the decision, and what it cost.
 
     share: removed points as a part of all; share.<input>: of that input; boxes: what was removed, as JSON
     {input: [[start..., length...]]}, enough to draw it again.
@@ -283,19 +297,18 @@ def _rows(
     clean, nothing = removal.clean, torch.zeros(len(removal.clean), dtype=torch.long)
     points, where = removed or ({}, torch.ones(len(clean), dtype=torch.bool))
     total = torch.stack([nothing, *points.values()]).sum(dim=0)
+    own = {
+        f"share.{m}": _where(share(points.get(m, nothing), n), where & (n > 0), pl.Float64)
+        for m, n in removal.points.items()
+    }
+    usual = {"predicted": clean.predicted, "probes": nothing, "tries": nothing, "calls": nothing}
     return clean.rows(
         condition,
         attacked=attacked,
         success=_where(success[0], success[1], pl.Boolean),
         share=_where(share(total, removal.total), where, pl.Float64),
-        **{
-            f"share.{m}": _where(share(points.get(m, nothing), n), where & (n > 0), pl.Float64)
-            for m, n in removal.points.items()
-        },
-        predicted=clean.predicted if predicted is None else predicted,
-        probes=nothing if probes is None else probes,
-        tries=nothing if tries is None else tries,
-        calls=nothing if calls is None else calls,
+        **own,
+        **(usual | counted),
         boxes=pl.Series("boxes", _as_json(boxes or {}, len(clean)), dtype=pl.String),
         without=pl.Series("without", [None] * len(clean) if without is None else without.tolist(), dtype=pl.Int64),
     )
@@ -313,71 +326,3 @@ def _as_json(boxes: Boxes, n: int) -> list[str | None]:
         for i, box in zip(sample.tolist(), b[sample, slot].tolist(), strict=True):
             rows[i].setdefault(m, []).append(box)
     return [json.dumps(row) if row else None for row in rows]
-
-
-def _shown(removal: Removal, found: Mapping[str, Found]) -> list[Shown]:
-    """The smallest removal that changed a sure answer: from all inputs, and from a picture alone."""
-    pictures = [f" {m}" for m, kind in removal.modalities.items() if kind.axes > 1]
-    out: list[Shown] = []
-    for scope in ["", *pictures]:
-        if scope in found and (shown := _smallest(removal, found[scope], {s.sample for s in out})) is not None:
-            out.append(shown)
-    return sorted(out, key=lambda s: s.rank)[:2]
-
-
-def _smallest(removal: Removal, found: Found, taken: set[str]) -> Shown | None:
-    clean, ids = removal.clean, removal.clean.batch.ids
-    own = {m: share(n, removal.points[m]).tolist() for m, n in found.removed.items()}
-    confidence = clean.probabilities.amax(dim=1).tolist()
-
-    def rank(i: int) -> float:
-        # Answers that were in doubt anyway come last; a part of one input is comparable, a part of all is not.
-        return float(max(shares[i] for shares in own.values()) + (confidence[i] < SURE))
-
-    hits = [i for i in found.success.nonzero().flatten().tolist() if ids[i] not in taken]
-    if not hits:
-        return None
-    i = min(hits, key=lambda i: (rank(i), ids[i]))
-    boxes = {m: b[i : i + 1] for m, b in found.boxes.items()}
-    after = int(removal.ask(torch.tensor([i]), boxes)[0])
-    before, truth = int(clean.predicted[i]), int(clean.batch.targets[i])
-    names = clean.model.classes
-    panels: list[tuple[Panel, Any]] = []
-    gone = []
-    for m, modality in removal.modalities.items():
-        b = boxes[m][0] if m in boxes else torch.zeros(0, 2, dtype=torch.long)
-        panels.extend(_panels(removal, m, i, b[lengths(b) > 0]))
-        n = int(found.removed[m][i]) if m in found.removed else 0
-        if n:
-            gone.append(f"{n} of the {m}'s {int(removal.points[m][i])} {modality.point}s")
-    return Shown(
-        sample=ids[i],
-        title=f"{names[before]} becomes {names[after]} without {' and '.join(gone)}",
-        panels=panels,
-        caption=f"Answered {names[before]} with {confidence[i]:.0%} confidence, labelled {names[truth]}; with the "
-        f"marked parts removed, {names[after]}.",
-        rank=rank(i),
-    )
-
-
-def _panels(removal: Removal, m: str, i: int, gone: Tensor) -> list[tuple[Panel, Any]]:
-    """One input with what was removed from it marked, and, for a picture, the same as the model saw it."""
-    modality, value = removal.modalities[m], removal.clean.batch.inputs[m][i]
-    if modality.kind == "image":
-        size = (int(value.shape[-2]), int(value.shape[-1]))
-        outlined = [(y, x, h, w) for y, x, h, w in gone.tolist()]
-        out = [(Panel(label=m, kind="image", size=size, boxes=outlined), value)]
-        if outlined:
-            seen = modality.erase(value[None], modality.cover(value[None], gone[None]))[0]
-            out.append((Panel(label=f"{m}, as attacked", kind="image", size=size), seen))
-        return out
-    if modality.kind == "text":
-        marked = [start for start, _ in gone.tolist()]
-        return [(Panel(label=m, kind="text", text=value[:LONGEST], marked=marked), None)]
-    of = int(removal.points[m][i])
-    pieces = [f"{start + 1}" if n == 1 else f"{start + 1} to {start + n}" for start, n in gone.tolist()]
-    named = getattr(modality, "columns", None)
-    if named is not None:
-        pieces = [named[start] for start, _ in gone.tolist()]
-    text = f"{modality.point}s removed: {', '.join(pieces)} (of {of})" if pieces else f"all {of} {modality.point}s kept"
-    return [(Panel(label=m, kind="values", text=text[:LONGEST]), None)]

@@ -59,8 +59,9 @@ def health(say: Say, cells: Cells) -> list[str]:
             sick.append(f"without bound it fools {works.value:.0%} of what crude changes fool")
     climbed = [m for m in cells.names if _traced(cells.at(cells.alone(m)).frame)]
     for m in climbed:
-        of = m if len(climbed) > 1 else None
-        sick += [f"{m}: {why}" if of else why for why in _gradients(say, cells, m, of)]
+        several = len(climbed) > 1
+        failed = _gradients(say.about(modality=m if several else None), cells, m)
+        sick += [f"{m}: {why}" if several else why for why in failed]
     return sick
 
 
@@ -68,11 +69,11 @@ def _traced(rows: pl.DataFrame) -> bool:
     return "loss_best" in rows.columns and rows["loss_best"].null_count() == 0
 
 
-def _gradients(say: Say, cells: Cells, m: str, of: str | None) -> list[str]:
+def _gradients(say: Say, cells: Cells, m: str) -> list[str]:
     """Of one input: does it have gradients, do they lead up, and further than chance does?"""
     sick, rows = [], cells.at(cells.alone(m))
     zero = rows.share(pl.col("zero_gradient") > 0)
-    say("zero_gradients", f"Samples without any gradient ({m})", zero, modality=of)
+    say("zero_gradients", f"Samples without any gradient ({m})", zero)
     if zero.value > LIMITS["zero_gradients"]:
         sick.append(f"{zero.value:.0%} of the samples have no gradient")
     told = rows.where(pl.col("promised") > PROMISE)
@@ -83,13 +84,13 @@ def _gradients(say: Say, cells: Cells, m: str, of: str | None) -> list[str]:
             "last ascent that began at the sample itself."
         )
         title = f"Steps along the gradient that raise the loss as it says ({m})"
-        say("gradient_kept", title, kept, note=note, modality=of)
+        say("gradient_kept", title, kept, note=note)
         if kept.value < LIMITS["gradient_kept"]:
             sick.append(f"on {1 - kept.value:.0%} of the samples a step along the gradient does not do what it says")
     rose = rows.share((pl.col("loss_best") > pl.col("loss_first")) | pl.col("success"))
-    say.detail("loss_rise", f"Samples on which the loss was made to rise ({m})", rose, modality=of)
+    say.detail("loss_rise", f"Samples on which the loss was made to rise ({m})", rose)
     ahead = cells.chance(cells.alone(m)).gained_over(rows, "success")
-    say("search_advantage", f"Random search over the gradient ({m})", ahead, modality=of)
+    say("search_advantage", f"Random search over the gradient ({m})", ahead)
     if ahead.low > 0:
         sick.append("random search does better than the gradient")
     return sick
