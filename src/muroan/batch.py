@@ -82,6 +82,11 @@ class Batch:
         # All rows of a missing modality are alike where its neutral value has one size for all.
         return replace(out, present={**self.present, **dict.fromkeys(missing, gone)})
 
+    def has(self, *modalities: str) -> Tensor:
+        """Which samples have all of these inputs, bool [N]."""
+        everyone = torch.ones(len(self), dtype=torch.bool)
+        return torch.stack([everyone, *(self.present.get(m, everyone) for m in modalities)]).all(dim=0)
+
     def unique(self, modality: str) -> tuple[Value, Tensor]:
         """(distinct values, index [N]) with values[index] == inputs[modality]; all rows if no keys are known."""
         if modality not in self.keys:

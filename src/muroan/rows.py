@@ -196,6 +196,14 @@ class Rows:
         sums = self.totals(parts, [[1.0, way] * len(columns) for way in reversed(ways or bounds)])
         return self.worst_of(sums, list(columns), lambda t: t[:, 1::2] / t[:, ::2], bounds, largest=largest)
 
+    def worst_excess(
+        self, above: What, columns: Mapping[K, What], bounds: tuple[float, float] = (-1.0, 1.0)
+    ) -> Worst[K]:
+        """The largest of several mean(above) − mean(column); bounds: the least and the largest that it can be."""
+        k = len(columns)
+        sums = self.totals([np.ones(len(self)), above, *columns.values()], [[1, 1] + [0] * k, [1, 0] + [1] * k])
+        return self.worst_of(sums, list(columns), lambda t: (t[:, 1:2] - t[:, 2:]) / t[:, :1], bounds)
+
     def worst_lost_share(self, pairs: Mapping[K, tuple[What, What]]) -> Worst[K] | None:
         """The largest of several 1 − Σ after / Σ before; None where one of them is not defined."""
         k = len(pairs)

@@ -17,11 +17,11 @@ from muroan.estimate.curves import curve_area, curve_excess_over_baseline
 from muroan.estimate.totals import totals, worst
 from muroan.evidence import Evidence
 from muroan.finding import Conclusion, Finding, Verdict, judge
-from muroan.interventions.removals import subsets
+from muroan.interventions.removals import CLEAN, Removal, subsets
 from muroan.meter import Meter, Metered
 from muroan.modality import Audio, Image, Tabular, Text
 from muroan.model import BlackBox, Capability, TorchModel
-from muroan.robustness.distribution_shift.missing_modality.grid import EVERYTHING, RATES, Grid, condition
+from muroan.robustness.distribution_shift.missing_modality.grid import RATES, Grid, condition
 from muroan.robustness.distribution_shift.missing_modality.probe import MissingModality
 
 CLASSES = ("a", "b", "c", "d")
@@ -97,7 +97,7 @@ def test_a_redundant_model_loses_nothing() -> None:
     for metric in ("worst_single_drop", "silent_loss", "confidence_rise"):
         assert value(judged, metric) == 0.0
     assert {f.verdict for f in judged if f.limit} == {Verdict.PASS}
-    assert evidence.conditions() == sorted([EVERYTHING, *(condition("neutral", (m,)) for m in ("left", "right"))])
+    assert evidence.conditions() == sorted([CLEAN, *(Removal((m,)).condition for m in ("left", "right"))])
     assert all(f.judged == (f.modality is None and f.condition is None and f.group is None) for f in found.findings)
 
 
@@ -220,7 +220,7 @@ def test_shards_order_and_way_do_not_change_rows(apart: bool) -> None:
     whole = concluded(model(overconfident), data)[1].rows
     shuffled = data.subset([int(i) for i in np.random.default_rng(1).permutation(60)])
     parts = concluded(model(overconfident), shuffled, shard=7, apart=apart)[1].rows
-    columns = ["sample", "condition", "predicted", "correct", "complete"]
+    columns = ["sample", "condition", "said", "right", "same", "done"]
     assert whole.select(columns).equals(parts.select(columns))
     assert np.allclose(whole["confidence"], parts["confidence"])
 
@@ -367,7 +367,7 @@ def test_curves_are_the_mixture_that_random_missing_gives() -> None:
 
     data = views(300, names)
     _, evidence, judged = concluded(model(hard, names), data)
-    grid = Grid.read(evidence)
+    grid = Grid(evidence)
     joint = grid.joint_curve().mean(axis=0)
     draws = rng.random((200_000, 3))
     for eta, ours in zip(RATES, joint, strict=True):
@@ -400,11 +400,11 @@ def test_a_group_that_pays_more_is_named() -> None:
     _, evidence, _ = concluded(model(unfair), data)
     # Without the left view every second sample of one group is wrong: written into the evidence itself.
     hurt = (
-        (pl.col("condition") == condition("neutral", ("right",)))
+        (pl.col("condition") == Removal(("left",)).condition)
         & (pl.col("group.half") == "second")
         & (pl.col("sample").cast(pl.Int64) % 2 == 0)
     )
-    rows = evidence.rows.with_columns(correct=pl.when(hurt).then(False).otherwise(pl.col("correct")))
+    rows = evidence.rows.with_columns(right=pl.when(hurt).then(0.0).otherwise(pl.col("right")))
     found = PROBE.conclude(Evidence(rows, evidence.about)).findings
     (gap,) = [f for f in found if f.metric == "group_drop_gap"]
     assert gap.estimate.value == pytest.approx(0.5)

@@ -227,8 +227,12 @@ def story_tables(story: Story) -> Iterator[Table]:
         yield _rows_table(probe, rows)
 
 
-FIRST = ("predicted", "correct", "confidence")
+FIRST = ("said", "predicted", "right", "correct", "confidence")
 """Columns that are read first, where a probe has them."""
+
+
+def _wrong(row: dict[str, Any]) -> bool:
+    return bool(row.get("right", row.get("correct")) == 0)
 
 
 def _rows_table(probe: str, rows: list[dict[str, Any]], most: int = 12) -> Table:
@@ -237,9 +241,9 @@ def _rows_table(probe: str, rows: list[dict[str, Any]], most: int = 12) -> Table
     columns = sorted(known, key=lambda c: FIRST.index(c) if c in FIRST else len(FIRST))[:6]
     title = probe
     if len(rows) > most:
-        wrong = sum(row.get("correct") is False for row in rows)
+        wrong = sum(map(_wrong, rows))
         title += f" ({most} of {len(rows)} conditions, of which {wrong} are answered wrong; wrong ones first)"
-        rows = sorted(rows, key=lambda row: row.get("correct") is not False)
+        rows = sorted(rows, key=lambda row: not _wrong(row))
     table = Table("condition", *map(one_line, columns), title=one_line(title), title_justify="left", title_style="bold")
     for row in rows[:most]:
         table.add_row(_cell(row["condition"]), *(_cell(row[c], 40) for c in columns))

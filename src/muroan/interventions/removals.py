@@ -80,11 +80,12 @@ class Removal(Intervention):
         return without(self.missing) if self.told or not self.missing else f"{' and '.join(self.missing)} neutral"
 
     def arrives(self, clean: Clean) -> Arrived:
-        codes, index, present = dict(clean.codes), dict(clean.index), dict(clean.batch.present)
+        codes, index = dict(clean.codes), dict(clean.index)
+        present = {m: clean.batch.has(m) for m in clean.model.modalities}
         done = torch.zeros(len(clean), dtype=torch.bool)
         for m in self.missing:
             codes[m], index[m] = self.instead(clean, m)
-            done |= present.get(m, torch.ones_like(done))
+            done |= present[m]
         if self.told:
             present |= dict.fromkeys(self.missing, torch.zeros_like(done))
         return Arrived(codes, index, present, done)

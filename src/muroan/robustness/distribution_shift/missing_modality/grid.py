@@ -2,161 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from muroan.estimate import mean
-from muroan.evidence import About, Evidence, clusters
+from muroan.estimate import Estimate
+from muroan.estimate.curves import curve_area
+from muroan.evidence import Evidence
 from muroan.finding import Line
-from muroan.interventions.removals import Kept, subsets
-
-Floats = NDArray[np.float64]
+from muroan.interventions.removals import CLEAN, Kept, Removal, others, subsets
+from muroan.rows import Floats, Rows
 
 NEUTRAL, ABSENT = "neutral", "absent"
-EVERYTHING = "all"
 MOST_CLASSES = 50
 """Classes up to which what happens to each of them is asked for."""
 RATES = tuple(i / 10 for i in range(11))
 RISE = 1e-6
 """Confidence counts as changed from here on: less is rounding."""
 
+# Of one sample, with everything and as it is with something missing.
+FULL, RIGHT = pl.col("clean_correct").cast(pl.Float64), pl.col("right")
+LOST = FULL - RIGHT
+TURNED = FULL * (1 - RIGHT)
+DOUBT = RIGHT - pl.col("confidence")
+FULL_DOUBT = FULL - pl.col("clean_confidence")
+SILENT = TURNED * (pl.col("confidence") >= pl.col("clean_confidence") - RISE)
+RISES = pl.col("confidence") > pl.col("clean_confidence") + RISE
+CHANGED = 1 - pl.col("same")
 
-def condition(mode: str, kept: Sequence[str]) -> str:
-    """How evidence names what was left, and what stood for the rest."""
+
+def condition(mode: str, kept: Kept) -> str:
+    """How findings name what was left, and what stood for the rest."""
     return f"{mode}: only {' + '.join(kept)}"
 
 
-@dataclass(frozen=True)
 class Grid:
-    """Outcomes of the samples that have all inputs: correct, predicted, confidence [N] by what was kept.
+    """Outcomes of the N samples that have all inputs.
 
-    All of `names` is a key too. mode: what stands for a missing input; neutral: outcomes with neutral values where
-    mode is "absent", else empty; confidence is None for a model without scores. probabilities [N, K] with everything
-    and without each input; empty for a model without scores or with more than `MOST_CLASSES` classes.
+    rows: with everything; without[m]: with one input missing. right, sure [N] by what is missing: right or not, and the
+    confidence, empty for a model without scores. neutral: right or not with neutral values, where the model handles
+    absent inputs itself. incomplete: samples that lack an input in the data themselves.
     """
 
-    about: About
-    names: Kept
-    kept: tuple[Kept, ...]
-    mode: str
-    correct: Mapping[Kept, Floats]
-    neutral: Mapping[Kept, Floats]
-    predicted: Mapping[Kept, NDArray[np.int64]]
-    confidence: Mapping[Kept, Floats] | None
-    probabilities: Mapping[Kept, NDArray[np.float32]]
-    frame: pl.DataFrame
-    incomplete: int
-
-    @staticmethod
-    def read(evidence: Evidence) -> Grid:
-        names = tuple(evidence.about.modalities)
-        everything = evidence.of(condition=EVERYTHING)
-        complete = everything["complete"].to_numpy()
+    def __init__(self, evidence: Evidence) -> None:
+        self.about, self.names = evidence.about, tuple(evidence.about.modalities)
+        self.missing = [others(self.names, kept) for kept in subsets(self.names)]
+        single = {m: Rows.of(evidence, Removal((m,)).condition) for m in self.names}
+        complete = np.all([rows["done"] for rows in single.values()], axis=0)
+        self.rows = Rows.of(evidence, CLEAN).where(complete)
+        self.without = {m: rows.where(complete) for m, rows in single.items()}
+        self.incomplete = int((~complete).sum())
+        self.scored = self.rows.frame["confidence"].null_count() == 0
+        self.right: dict[Kept, Floats] = {}
+        self.sure: dict[Kept, Floats] = {}
+        self.neutral: dict[Kept, Floats] = {}
         known = set(evidence.conditions())
-        kept = tuple(s for s in subsets(names) if condition(NEUTRAL, s) in known)
-        mode = ABSENT if condition(ABSENT, kept[0]) in known else NEUTRAL
+        for gone in self.missing:
+            rows = Rows.of(evidence, Removal(gone).condition).where(complete)
+            self.right[gone] = rows["right"]
+            if self.scored:
+                self.sure[gone] = rows["confidence"]
+            untold = Removal(gone, told=False).condition
+            if untold in known:
+                self.neutral[gone] = Rows.of(evidence, untold).where(complete)["right"]
+        self.mode = ABSENT if self.neutral else NEUTRAL
 
-        def by(name: str, kind: Any, how: str) -> dict[Kept, Any]:
-            frames = {s: evidence.of(condition=condition(how, s)) for s in kept} | {names: everything}
-            return {s: f[name].to_numpy()[complete].astype(kind) for s, f in frames.items()}
-
-        scored = everything["confidence"].null_count() == 0
-        # Evidence of earlier versions has no such column.
-        told = "probabilities" in everything.columns and everything["probabilities"].null_count() == 0
-
-        def probabilities(s: Kept) -> NDArray[np.float32]:
-            frame = everything if s == names else evidence.of(condition=condition(mode, s))
-            rows = frame["probabilities"].list.to_array(len(evidence.about.classes)).to_numpy()
-            return np.asarray(rows[complete], dtype=np.float32)
-
-        return Grid(
-            about=evidence.about,
-            names=names,
-            kept=kept,
-            mode=mode,
-            correct=by("correct", np.float64, mode),
-            neutral=by("correct", np.float64, NEUTRAL) if mode == ABSENT else {},
-            predicted=by("predicted", np.int64, mode),
-            confidence=by("confidence", np.float64, mode) if scored else None,
-            probabilities={s: probabilities(s) for s in (names, *kept) if len(s) >= len(names) - 1} if told else {},
-            frame=everything.filter(pl.col("complete")),
-            incomplete=int((~complete).sum()),
-        )
+    def kept(self, gone: Kept) -> Kept:
+        return others(self.names, gone)
 
     @property
-    def by(self) -> list[str] | None:
-        """Clusters in the form that estimates take."""
-        return clusters(self.frame)
+    def tables(self) -> list[tuple[str, dict[Kept, Floats]]]:
+        """Right or not, by what stands for a missing input."""
+        return [(self.mode, self.right), *([(NEUTRAL, self.neutral)] if self.neutral else [])]
 
-    @property
-    def full(self) -> Floats:
-        """Right with everything [N]."""
-        return self.correct[self.names]
+    @cached_property
+    def worst_input(self) -> str:
+        """The input that costs most when it alone is missing."""
+        return max(self.names, key=lambda m: self.without[m][LOST].sum())
 
-    def without(self, modality: str) -> Kept:
-        return tuple(m for m in self.names if m != modality)
+    @cached_property
+    def several(self) -> bool:
+        """Whether a constant guess says anything: where all samples have one answer it is always right."""
+        return self.rows.frame["target"].n_unique() > 1
 
-    def lost(self, modality: str) -> Floats:
-        """Right with everything and wrong without the modality [N]."""
-        return np.asarray(self.full * (1 - self.correct[self.without(modality)]))
+    @cached_property
+    def constant(self) -> int:
+        """The class that most samples are of."""
+        return int(np.bincount(self.rows.column("target")).argmax())
 
-    def silent(self) -> dict[str, Floats]:
-        """For each modality who is lost without it and no less confident [N]; empty for a model without scores."""
-        if self.confidence is None:
-            return {}
-        sure = self.confidence[self.names]
-        return {m: self.lost(m) * (self.confidence[self.without(m)] >= sure - RISE) for m in self.names}
-
-    def rises(self) -> dict[str, Floats]:
-        """For each modality on whom confidence is higher without it [N]; empty for a model without scores."""
-        if self.confidence is None:
-            return {}
-        sure = self.confidence[self.names]
-        return {m: (self.confidence[self.without(m)] > sure + RISE).astype(np.float64) for m in self.names}
+    @cached_property
+    def guess(self) -> Floats:
+        """Whether the best constant answer is right [N]."""
+        return self.rows[pl.col("target") == self.constant]
 
     def tilts(self) -> dict[str, Floats]:
         """For each modality how much more probable each class is without it [N, K]; empty where this is not known."""
-        if not self.probabilities:
+        frames = {m: rows.frame["probabilities"] for m, rows in self.without.items()}
+        full = self.rows.frame["probabilities"]
+        if full.null_count():
             return {}
-        full = self.probabilities[self.names].astype(np.float64)
-        return {m: self.probabilities[self.without(m)] - full for m in self.names}
+        shape = len(self.about.classes)
+        p = {m: column.list.to_array(shape).to_numpy().astype(np.float64) for m, column in frames.items()}
+        return {m: of - full.list.to_array(shape).to_numpy() for m, of in p.items()}
 
     def curve(self, modality: str) -> Floats:
         """Each sample's chance to be right at every rate of `RATES` at which one modality is missing: [N, rates]."""
-        eta = np.asarray(RATES)
-        return np.asarray(self.full[:, None] * (1 - eta) + self.correct[self.without(modality)][:, None] * eta)
-
-    def line(self, label: str, curve: Floats, rows: NDArray[np.bool_] | None = None) -> Line:
-        """A curve [N, rates] with intervals, over the samples `rows` or over all."""
-        keep = np.ones(len(curve), dtype=bool) if rows is None else rows
-        by = None if self.by is None else np.asarray(self.by)[keep].tolist()
-        level = self.about.level
-        found = [mean(np.clip(at, 0, 1), by, level=level, bounds=(0, 1)) for at in curve[keep].T]
-        return Line(
-            label=label,
-            x=list(RATES),
-            y=[e.value for e in found],
-            low=[e.low for e in found],
-            high=[e.high for e in found],
-            n=[int(keep.sum())] * len(RATES),
-        )
+        rows = self.without[modality]
+        return np.stack([rows[FULL * (1 - eta) + RIGHT * eta] for eta in RATES], axis=1)
 
     def joint_curve(self) -> Floats | None:
         """The same if every modality is missing at that rate, independently; None unless all subsets are known.
 
         Where all would be missing one stays, each with the same chance.
         """
-        n = len(self.names)
-        if len(self.kept) != 2**n - 2:
+        n, eta = len(self.names), np.asarray(RATES)
+        if len(self.missing) != 2**n - 2:
             return None
-        eta = np.asarray(RATES)
-        out = self.full[:, None] * (1 - eta) ** n
-        for s in self.kept:
-            chance = (1 - eta) ** len(s) * eta ** (n - len(s)) + (eta**n / n if len(s) == 1 else 0)
-            out = out + self.correct[s][:, None] * chance
-        return np.asarray(out)
+        curve = self.rows[FULL][:, None] * (1 - eta) ** n
+        for gone, right in self.right.items():
+            k = len(gone)
+            chance = (1 - eta) ** (n - k) * eta**k + (eta**n / n if k == n - 1 else 0)
+            curve = curve + right[:, None] * chance
+        return np.asarray(curve)
+
+    def area(self, curve: Floats) -> Estimate:
+        """The mean over rates from 0 to 1 of a curve [N, rates]."""
+        return self.rows.mean(curve @ [curve_area(row, RATES) for row in np.eye(len(RATES))], (0, 1))
+
+    def line(self, label: str, curve: Floats, among: Floats | None = None) -> Line:
+        """A curve [N, rates] with intervals, over the samples of `among` (bool [N]) or over all."""
+        keep = np.ones(len(curve), dtype=bool) if among is None else np.asarray(among, dtype=bool)
+        rows = self.rows.where(keep)
+        return Line.of(label, RATES, [rows.mean(at, (0, 1)) for at in curve[keep].T])
