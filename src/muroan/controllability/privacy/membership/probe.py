@@ -14,52 +14,24 @@ from numpy.typing import NDArray
 from muroan.clean import Clean
 from muroan.controllability.privacy.membership.blind import blind_scores, features
 from muroan.controllability.privacy.membership.likelihood_ratio import lira, logit_confidence
-from muroan.estimate import Estimate, auc, auc_difference, paired_difference, proportion
-from muroan.evidence import AUDITED, MEMBERS, Evidence, clusters
-from muroan.finding import Bar, BarChart, Chart, Conclusion, Finding, Line, LineChart, Metric
+from muroan.estimate import Estimate, auc_difference
+from muroan.evidence import AUDITED, MEMBERS, Evidence
+from muroan.figure import Figure
+from muroan.finding import Bar, BarChart, Conclusion, Line, LineChart
 from muroan.meter import Metered
 from muroan.model import Capability, Model, Shadow
 from muroan.probe import Observation, Probe
 from muroan.randomness import sample_keys, uniform
 from muroan.registry import register
+from muroan.rows import SMALLEST_GROUP, Floats, Rows
+from muroan.say import Say
 
 CLEAN = "clean"
+LOSS, RATIO, BLIND = "loss", "likelihood-ratio", "blind"
+"""Scores of each sample, as columns: of the attacks, and of the baseline in the place of the inputs it is made of."""
+FEWEST = 3 * SMALLEST_GROUP
+"""Samples on either side from which on a group has a figure."""
 _shadows: WeakKeyDictionary[Model, list[Shadow]] = WeakKeyDictionary()
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Low:
-    """A threshold for few false positives, fitted on some of the non-members [M] and scored on the others.
-
-    fitted bool [M]; the units are what samples are dependent by (members, and those of the others that are scored).
-    """
-
-    fitted: NDArray[np.bool_]
-    false_positives: float
-    member_units: list[str] | None
-    held_units: list[str] | None
-
-    @staticmethod
-    def of(
-        members: pl.DataFrame, others: pl.DataFrame, false_positives: float, evidence: Evidence, purpose: str
-    ) -> _Low | None:
-        """None where there are too few non-members for the rate."""
-        units = clusters(others)
-        names = units or others["sample"].to_list()
-        half = uniform(sample_keys(names, evidence.about.seed, purpose, "threshold"))[...] < 0.5
-        if half.sum() < 1 / false_positives or half.all():
-            return None
-        held = [u for u, h in zip(names, half, strict=True) if not h] if units else None
-        return _Low(half, false_positives, clusters(members), held)
-
-    def hits(self, members: Floats, others: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which members, and which of the others held back, score above the threshold."""
-        fitted = others[self.fitted]
-        # The k-th largest of n is exceeded by a new one with probability k / (n + 1), as in conformal prediction.
-        threshold = np.sort(fitted)[::-1][int((len(fitted) + 1) * self.false_positives + 1e-9) - 1]
-        return members > threshold, others[~self.fitted] > threshold
 
 
 @register
@@ -89,30 +61,30 @@ class Membership(Probe):
     source = (
         "Yeom et al. 2018 (loss attack); Carlini et al. 2022, LiRA, sections IV-V; blind baseline: survey section 8"
     )
-    metrics = (
-        Metric(
-            name="gain_over_blind",
+    figures = (
+        Figure(
+            "gain_over_blind",
             says="How much better (in AUC) the attack tells members from others than a classifier that never asks "
             "the model. 0: no evidence of membership leaking; 0.5: members are given away entirely.",
             limit=0.05,
         ),
-        Metric(
-            name="given_away",
+        Figure(
+            "given_away",
             says="Share of members that the attack gives away at a false-positive rate of 1 %, beyond those that a "
             "classifier gives away that never asks the model. 0: nobody is remembered; 1: everybody is.",
             limit=0.03,
         ),
-        Metric(name="auc", says="How well an attack orders members before others. 0.5: guessing; 1: perfectly."),
-        Metric(
-            name="blind_auc",
+        Figure("auc", says="How well an attack orders members before others. 0.5: guessing; 1: perfectly."),
+        Figure(
+            "blind_auc",
             says="The same without asking the model. 0.5: members and others look alike, as they should; above: the "
             "sets differ, and attacks look stronger than they are.",
         ),
-        Metric(
-            name="tpr_at_low_fpr",
+        Figure(
+            "tpr_at_low_fpr",
             says="Share of members that are given away at a false-positive rate of 1 %. 0.01: no better than chance.",
         ),
-        Metric(name="fpr", says="False-positive rate that the threshold really had on samples it was not fitted on."),
+        Figure("fpr", says="False-positive rate that the threshold really had on samples it was not fitted on."),
     )
     finds = {
         "controllability.memorised-records": ("given_away", "gain_over_blind"),
@@ -166,189 +138,133 @@ class Membership(Probe):
         return np.stack(phis, axis=1), np.stack(inside, axis=1)
 
     def conclude(self, evidence: Evidence) -> Conclusion:
-        level = evidence.about.level
-        members, others = evidence.of(MEMBERS, CLEAN), evidence.of(AUDITED, CLEAN)
-        units = clusters(members), clusters(others)
-        attacks = self._attacks(members, others)
-        decisive = next(reversed(attacks))
-        name, blind_in, blind_out = blind_scores(
-            np.asarray(members["blind"].to_list(), dtype=float),
-            np.asarray(others["blind"].to_list(), dtype=float),
-            units[0] or members["sample"].to_list(),
-            units[1] or others["sample"].to_list(),
-            seed=evidence.about.seed,
-        )
-        blind = auc(blind_in, blind_out, *units, level=level)
+        members, others, baseline = _scored(evidence)
+        removed = {c: _sides(evidence, c) for c in evidence.conditions() if c != CLEAN}
+        attacks = [a for a in (LOSS, RATIO) if a in members.frame.columns]
+        attack, say = attacks[-1], Say(self.name)
+        areas, blind = {a: members.above(others, a) for a in attacks}, members.above(others, BLIND)
         chance = {"blind baseline": blind}
-        areas = {title: auc(a, b, *units, level=level) for title, (a, b) in attacks.items()}
-        findings = [
-            Finding(
-                probe=self.name,
-                metric="gain_over_blind",
-                title=f"What the {decisive} attack gains over not asking the model",
-                estimate=_gain(attacks[decisive], (blind_in, blind_out), units, level),
-                controls={f"{decisive} attack": areas[decisive], **chance},
-                note=f"blind baseline: {name}, 5-fold cross-validated by cluster; an AUC below 0.5 counts as 0.5",
-            )
-        ]
-        low = _Low.of(members, others, self.false_positives, evidence, self.name)
-        if low is not None:
-            findings += self._few(low, attacks[decisive], (blind_in, blind_out), decisive, evidence)
-        findings += [
-            self._detail("auc", f"AUC of the {title} attack", area, controls=chance) for title, area in areas.items()
-        ]
-        findings.append(self._detail("blind_auc", f"AUC of the blind baseline ({name})", blind))
-        removed = self._per_modality(evidence, units, low)
-        findings += removed
-        findings += self._per_group(attacks[decisive], members, others, evidence)
-        charts: list[Chart] = [
-            BarChart(
-                title="Telling members from others",
-                y_label="AUC",
-                bars=[Bar(label=t, estimate=e) for t, e in areas.items()]
-                + [
-                    Bar(label=f"loss, {f.condition}", estimate=f.estimate)
-                    for f in removed
-                    if f.metric == "auc" and f.estimate
-                ]
-                + [Bar(label="blind", estimate=blind, control=True)],
-                y_range=(0, 1),
-                limit=0.5,
-            ),
-            _roc(attacks | {"blind": (blind_in, blind_out)}),
-        ]
-        return Conclusion(findings=findings, charts=charts, notes=self._notes(members, others, blind))
+        say(
+            "gain_over_blind",
+            f"What the {attack} attack gains over not asking the model",
+            _gain(members, others, attack),
+            controls={f"{attack} attack": areas[attack], **chance},
+            note=f"blind baseline: {baseline}, 5-fold cross-validated by cluster; an AUC below 0.5 counts as 0.5",
+        )
+        half = self._half(others)
+        left = {} if half is None else self._few(say, members, others, half, attack, removed)
+        for name, area in areas.items():
+            say.detail("auc", f"AUC of the {name} attack", area, controls=chance)
+        say.detail("blind_auc", f"AUC of the blind baseline ({baseline})", blind)
+        bars = [Bar(label=name, estimate=area) for name, area in areas.items()]
+        for condition, (inside, outside) in removed.items():
+            area = inside.above(outside, "phi")
+            say.detail("auc", f"AUC of the loss attack {condition}", area, condition=condition)
+            if condition in left:
+                title = f"Members given away {condition}, loss attack, {self.false_positives:.0%} false positives"
+                say.detail("tpr_at_low_fpr", title, left[condition], condition=condition)
+            bars.append(Bar(label=f"loss, {condition}", estimate=area))
+        for name, value, some in members.groups(FEWEST):
+            against = others.where(pl.col(f"group.{name}") == value)
+            if len(against) >= FEWEST:
+                title, group = f"AUC of the decisive attack, {name} {value}", f"{name}={value}"
+                say.detail("auc", title, some.above(against, attack), group=group)
+        bars.append(Bar(label="blind", estimate=blind, control=True))
+        title = "Telling members from others"
+        chart = BarChart(title=title, y_label="AUC", bars=bars, y_range=(0, 1), limit=0.5)
+        curves = _roc({a: (members[a], others[a]) for a in (*attacks, BLIND)})
+        return Conclusion(findings=say.findings, charts=[chart, curves], notes=_notes(members, others, blind))
 
-    def _attacks(self, members: pl.DataFrame, others: pl.DataFrame) -> dict[str, tuple[Floats, Floats]]:
-        """Attack -> scores of members and of others; the decisive one last."""
-        phi = members["phi"].to_numpy(), others["phi"].to_numpy()
-        out = {"loss": phi}
-        both = pl.concat([members, others])
-        shadow_phi, shadow_in = _matrix(both["shadow_phi"]), _matrix(both["shadow_in"]).astype(bool)
-        if shadow_phi.shape[1] >= 2 and not shadow_in.all(axis=1).any():
-            score = lira(np.concatenate(phi), shadow_phi, shadow_in).score
-            out["likelihood-ratio"] = score[: len(members)], score[len(members) :]
-        return out
+    def _half(self, others: Rows) -> NDArray[np.bool_] | None:
+        """Which of the non-members a threshold is fitted on [M]; None where there are too few for the rate."""
+        half = uniform(sample_keys(others.units, others.about.seed, self.name, "threshold")) < 0.5
+        return None if half.sum() < 1 / self.false_positives or half.all() else half
+
+    def _threshold(self, fitted: Floats) -> float:
+        """What few non-members score above.
+
+        The k-th largest of n is exceeded by a new one with probability k / (n + 1), as in conformal prediction.
+        """
+        return float(np.sort(fitted)[::-1][int((len(fitted) + 1) * self.false_positives + 1e-9) - 1])
 
     def _few(
         self,
-        low: _Low,
-        scores: tuple[Floats, Floats],
-        blind: tuple[Floats, Floats],
+        say: Say,
+        members: Rows,
+        others: Rows,
+        half: NDArray[np.bool_],
         attack: str,
-        evidence: Evidence,
-    ) -> list[Finding]:
-        """Who is given away for certain: what an average over all members cannot show."""
-        level = evidence.about.level
-        hits, alarms = low.hits(*scores)
-        by_chance, _ = low.hits(*blind)
-        what = f"at a threshold for {self.false_positives:.0%} false positives, {attack} attack"
-        tpr = proportion(hits, low.member_units, level=level)
-        fpr = proportion(alarms, low.held_units, level=level)
-        left = {c.removeprefix("without "): low.hits(*_phi(evidence, c))[0].mean() for c in _removed(evidence)}
-        note = f"With one input removed the loss attack gives away: {_listed(left)}." if left else ""
-        return [
-            Finding(
-                probe=self.name,
-                metric="given_away",
-                title=f"Members that the {attack} attack gives away, beyond those that show without asking the model",
-                estimate=paired_difference(hits, by_chance, low.member_units, level=level),
-                controls={
-                    f"{attack} attack": tpr,
-                    "blind baseline": proportion(by_chance, low.member_units, level=level),
-                    "false positives": fpr,
-                },
-                note=note,
-            ),
-            self._detail("tpr_at_low_fpr", f"Members given away {what}", tpr, controls={"false positives": fpr}),
-            self._detail("fpr", f"False positives {what}", fpr),
-        ]
-
-    def _per_modality(self, evidence: Evidence, units: Any, low: _Low | None) -> list[Finding]:
-        """The loss attack with each input removed: where what it gains falls away, that input gives members away."""
-        level = evidence.about.level
-        out = []
-        for condition in _removed(evidence):
-            scores = _phi(evidence, condition)
-            about = {"condition": condition}
-            found = self._detail("auc", f"AUC of the loss attack {condition}", auc(*scores, *units, level=level))
-            out.append(found.model_copy(update=about))
-            if low is not None:
-                tpr = proportion(low.hits(*scores)[0], low.member_units, level=level)
-                title = f"Members given away {condition}, loss attack, {self.false_positives:.0%} false positives"
-                out.append(self._detail("tpr_at_low_fpr", title, tpr).model_copy(update=about))
-        return out
-
-    def _per_group(
-        self, scores: tuple[Floats, Floats], members: pl.DataFrame, others: pl.DataFrame, evidence: Evidence
-    ) -> list[Finding]:
-        out = []
-        for name, values in evidence.about.groups.items():
-            for value in values:
-                a, b = (rows[f"group.{name}"].to_numpy() == value for rows in (members, others))
-                if min(a.sum(), b.sum()) < 30:
-                    continue
-                units = [clusters(rows.filter(pl.Series(k))) for rows, k in ((members, a), (others, b))]
-                area = auc(scores[0][a], scores[1][b], *units, level=evidence.about.level)
-                found = self._detail("auc", f"AUC of the decisive attack, {name} {value}", area)
-                out.append(found.model_copy(update={"group": f"{name}={value}"}))
-        return out
-
-    def _detail(
-        self, metric: str, title: str, estimate: Estimate, controls: Mapping[str, Estimate] | None = None
-    ) -> Finding:
-        return Finding(
-            probe=self.name,
-            metric=metric,
-            title=title,
-            estimate=estimate,
-            judged=False,
-            controls=dict(controls or {}),
+        removed: Mapping[str, tuple[Rows, Rows]],
+    ) -> dict[str, Estimate]:
+        """Who is given away for certain, which an average over all members cannot show: also with an input removed."""
+        fitted, held = others.where(half), others.where(~half)
+        least = {score: self._threshold(fitted[score]) for score in (attack, BLIND)}
+        hits, by_chance = (members[score] > least[score] for score in (attack, BLIND))
+        left = {
+            condition: inside.share(inside["phi"] > self._threshold(outside.of_samples(fitted)["phi"]))
+            for condition, (inside, outside) in removed.items()
+        }
+        tpr, fpr = members.share(hits), held.share(held[attack] > least[attack])
+        listed = ", ".join(f"{e.value:.1%} ({condition})" for condition, e in left.items())
+        say(
+            "given_away",
+            f"Members that the {attack} attack gives away, beyond those that show without asking the model",
+            members.lost(hits, by_chance),
+            controls={f"{attack} attack": tpr, "blind baseline": members.share(by_chance), "false positives": fpr},
+            note=f"With one input removed the loss attack gives away: {listed}." if left else "",
         )
-
-    def _notes(self, members: pl.DataFrame, others: pl.DataFrame, blind: Estimate) -> list[str]:
-        notes = [
-            f"{len(members)} members against {len(others)} samples of the data audited, which count as non-members.",
-        ]
-        inside = _matrix(members["shadow_in"])
-        if inside.shape[1]:
-            notes.append(
-                f"{inside.shape[1]} shadow models; a member is in {inside.sum(axis=1).mean():.1f} of them on average. "
-                "Standard deviations are pooled over samples, as LiRA advises for few shadows."
-            )
-        else:
-            notes.append("The likelihood-ratio attack needs shadow models of the same recipe; this model brings none.")
-        if blind.low > 0.5:
-            notes.append(
-                f"Members and others can be told apart without the model (blind AUC {blind}): the sets differ, "
-                "so plain attack figures overstate what leaks."
-            )
-        return notes
+        what = f"at a threshold for {self.false_positives:.0%} false positives, {attack} attack"
+        say.detail("tpr_at_low_fpr", f"Members given away {what}", tpr, controls={"false positives": fpr})
+        say.detail("fpr", f"False positives {what}", fpr)
+        return left
 
 
-def _gain(attack: tuple[Floats, Floats], blind: tuple[Floats, Floats], units: Any, level: float) -> Estimate:
+def _sides(evidence: Evidence, condition: str) -> tuple[Rows, Rows]:
+    """Members and others under a condition."""
+    return Rows.of(evidence, condition, split=MEMBERS), Rows.of(evidence, condition, split=AUDITED)
+
+
+def _scored(evidence: Evidence) -> tuple[Rows, Rows, str]:
+    """Members and others with a column for each attack that was possible and for the baseline, and its name."""
+    members, others = _sides(evidence, CLEAN)
+    both, n = pl.concat([members.frame, others.frame]), len(members)
+    scores = {LOSS: both["phi"].to_numpy()}
+    shadow_phi, inside = _matrix(both["shadow_phi"]), _matrix(both["shadow_in"]).astype(bool)
+    if inside.shape[1] >= 2 and not inside.all(axis=1).any():
+        scores[RATIO] = lira(scores[LOSS], shadow_phi, inside).score
+    seen = _matrix(both["blind"]).astype(np.float64)
+    seed = evidence.about.seed
+    baseline, *blind = blind_scores(seen[:n], seen[n:], members.units, others.units, seed=seed)
+    scores[BLIND] = np.concatenate(blind)
+    ours, theirs = ({name: values[part] for name, values in scores.items()} for part in (slice(n), slice(n, None)))
+    return members.having(**ours), others.having(**theirs), baseline
+
+
+def _notes(members: Rows, others: Rows, blind: Estimate) -> list[str]:
+    notes = [f"{len(members)} members against {len(others)} samples of the data audited, which count as non-members."]
+    inside = _matrix(members.frame["shadow_in"])
+    if inside.shape[1]:
+        notes.append(
+            f"{inside.shape[1]} shadow models; a member is in {inside.sum(axis=1).mean():.1f} of them on average. "
+            "Standard deviations are pooled over samples, as LiRA advises for few shadows."
+        )
+    else:
+        notes.append("The likelihood-ratio attack needs shadow models of the same recipe; this model brings none.")
+    if blind.low > 0.5:
+        notes.append(
+            f"Members and others can be told apart without the model (blind AUC {blind}): the sets differ, "
+            "so plain attack figures overstate what leaks."
+        )
+    return notes
+
+
+def _gain(members: Rows, others: Rows, attack: str) -> Estimate:
     """AUC of the attack minus that of the baseline, a baseline below one half counting as guessing."""
-    area = auc(*blind, *units, level=level)
-    if area.value <= 0.5:
-        alone = auc(*attack, *units, level=level)
-        moved = {k: getattr(alone, k) - 0.5 for k in ("value", "low", "high")}
-        return alone.model_copy(update={**moved, "method": f"{alone.method}, minus 0.5"})
-    return auc_difference(*attack, *blind, *units, level=level)
-
-
-def _removed(evidence: Evidence) -> list[str]:
-    """The conditions under which an input was removed."""
-    return [c for c in evidence.conditions() if c != CLEAN]
-
-
-def _phi(evidence: Evidence, condition: str) -> tuple[Floats, Floats]:
-    """φ of members and of others under a condition."""
-    members, others = evidence.of(MEMBERS, condition)["phi"], evidence.of(AUDITED, condition)["phi"]
-    return members.to_numpy(), others.to_numpy()
-
-
-def _listed(shares: Mapping[str, float]) -> str:
-    return ", ".join(f"{share:.1%} (without {name})" for name, share in shares.items())
+    if members.above(others, BLIND).value <= 0.5:
+        alone = members.above(others, attack).less(0.5)
+        return alone.model_copy(update={"method": f"{alone.method}, minus 0.5"})
+    ours, blind = (members[attack], others[attack]), (members[BLIND], others[BLIND])
+    return auc_difference(*ours, *blind, members.clusters, others.clusters, level=members.level)
 
 
 def _arrays(name: str, values: NDArray[Any]) -> pl.Series:
@@ -367,16 +283,9 @@ def _roc(scores: Mapping[str, tuple[Floats, Floats]]) -> LineChart:
     for label, (inside, outside) in scores.items():
         n = len(outside)
         rates = np.unique(np.geomspace(max(1 / n, 1e-3), 1.0, 25))
-        ordered = np.sort(outside)[::-1]
-        thresholds = ordered[np.minimum((rates * n).astype(int), n - 1)]
-        lines.append(
-            Line(
-                label=label,
-                x=rates.tolist(),
-                y=[float((inside > t).mean()) for t in thresholds],
-                control=label == "blind",
-            )
-        )
+        thresholds = np.sort(outside)[::-1][np.minimum((rates * n).astype(int), n - 1)]
+        hits = (inside[:, None] > thresholds).mean(axis=0).tolist()
+        lines.append(Line(label=label, x=rates.tolist(), y=hits, control=label == BLIND))
     return LineChart(
         title="Members given away at each false-positive rate",
         x_label="false-positive rate",
