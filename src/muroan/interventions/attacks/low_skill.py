@@ -8,15 +8,17 @@ still to read; none looks at the model. Those that may hide what the answer hang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from muroan.interventions.attacks.candidates import SHORTEST, swapped
 from muroan.interventions.perturbations import Draws, of_kind
 from muroan.interventions.perturbations.image import REFERENCE_SIZE
+from muroan.interventions.perturbations.words import Own, of_each, some
 from muroan.modality import Image, Modality, Value
 
 Change = Callable[[Value, Draws, Modality, float], Value]
@@ -25,8 +27,6 @@ Change = Callable[[Value, Draws, Modality, float], Value]
 EMOJI = "😀😂🔥💯🙏👍🎉✨"
 LEET = str.maketrans("aeiostAEIOST", "431057431057")
 BLOCK = "█"
-SHORTEST = 4
-"""Letters from which a word is misspelt or broken up: shorter ones are no longer read."""
 
 
 @dataclass(frozen=True)
@@ -49,48 +49,22 @@ def _known(kind: str, name: str, severity: int) -> Change:
 # Texts. What is drawn for a text depends on its key; a word is what whitespace separates.
 
 
-def _some(texts: Sequence[str], draws: Draws, share: float, able: Callable[[str], bool]) -> list[list[int]]:
-    """A share of each text's words that are able, at least one: their places."""
-    most = max([1, *(len(t.split()) for t in texts)])
-    order = draws.doubles("word", most)
-    out = []
-    for n, text in enumerate(texts):
-        words = text.split()
-        found = sorted((k for k, w in enumerate(words) if able(w)), key=order[n].__getitem__)
-        out.append(found[: max(1, round(share * len(words)))])
-    return out
+def _of_words(share: float, able: Callable[[str], bool], edit: Callable[[str, float], str]) -> Change:
+    """A share of each text's words that are able, at least one, edited: (word, a draw of its own) -> another."""
+
+    def change(words: list[str], level: float, own: Own, modality: Modality) -> list[str] | None:
+        chosen = some(words, able, own, max(1, round(level * len(words))))
+        for k in chosen:
+            words[k] = edit(words[k], own.each("emoji")[k])
+        return words if chosen else None
+
+    changed = of_each(change)
+    return lambda texts, draws, modality, scale: changed(texts, share, draws, modality, scale)
 
 
 def _long(word: str) -> bool:
+    """Whether a word that is misspelt or broken up is still read."""
     return sum(c.isalpha() for c in word) >= SHORTEST
-
-
-def typos(texts: list[str], draws: Draws, modality: Modality, scale: float) -> list[str]:
-    """Two inner letters of every third word change places."""
-    out = []
-    for text, places in zip(texts, _some(texts, draws, 1 / 3, _long), strict=True):
-        words = text.split()
-        for k in places:
-            word = words[k]
-            at = next(
-                (i for i in range(1, len(word) - 2) if word[i : i + 2].isalpha() and word[i] != word[i + 1]), None
-            )
-            if at is not None:
-                words[k] = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
-        out.append(" ".join(words) if places else text)
-    return out
-
-
-def emoji(texts: list[str], draws: Draws, modality: Modality, scale: float) -> list[str]:
-    """An emoji after every third word."""
-    which = draws.doubles("emoji", max([1, *(len(t.split()) for t in texts)]))
-    out = []
-    for n, (text, places) in enumerate(zip(texts, _some(texts, draws, 1 / 3, bool), strict=True)):
-        words = text.split()
-        for k in places:
-            words[k] += " " + EMOJI[int(which[n, k] * len(EMOJI))]
-        out.append(" ".join(words) if places else text)
-    return out
 
 
 def leetspeak(texts: list[str], draws: Draws, modality: Modality, scale: float) -> list[str]:
@@ -98,26 +72,14 @@ def leetspeak(texts: list[str], draws: Draws, modality: Modality, scale: float) 
     return [t.translate(LEET) for t in texts]
 
 
-def spaces(texts: list[str], draws: Draws, modality: Modality, scale: float) -> list[str]:
-    """A space inside every third word of four letters or more."""
-    out = []
-    for text, places in zip(texts, _some(texts, draws, 1 / 3, _long), strict=True):
-        words = text.split()
-        for k in places:
-            words[k] = words[k][: len(words[k]) // 2] + " " + words[k][len(words[k]) // 2 :]
-        out.append(" ".join(words) if places else text)
-    return out
-
-
-def blackout(texts: list[str], draws: Draws, modality: Modality, scale: float) -> list[str]:
-    """Every fifth word under a black bar."""
-    out = []
-    for text, places in zip(texts, _some(texts, draws, 1 / 5, bool), strict=True):
-        words = text.split()
-        for k in places:
-            words[k] = BLOCK * len(words[k])
-        out.append(" ".join(words) if places else text)
-    return out
+typos = _of_words(1 / 3, _long, lambda word, u: swapped(word) or word)
+"""Two inner letters of every third word change places."""
+emoji = _of_words(1 / 3, bool, lambda word, u: f"{word} {EMOJI[int(u * len(EMOJI))]}")
+"""An emoji after every third word."""
+spaces = _of_words(1 / 3, _long, lambda word, u: f"{word[: len(word) // 2]} {word[len(word) // 2 :]}")
+"""A space inside every third word of four letters or more."""
+blackout = _of_words(1 / 5, bool, lambda word, u: BLOCK * len(word))
+"""Every fifth word under a black bar."""
 
 
 # Pictures [N, C, H, W] in [0, 1].

@@ -10,16 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from muroan.interventions.perturbations.base import Draws, Perturbation
-from muroan.interventions.perturbations.signal import (
-    MULTIBENCH,
-    SHARES,
-    clock_skew,
-    drift,
-    dropout,
-    outage,
-    row,
-)
+from muroan.interventions.perturbations.base import Draws, Perturbation, rows
+from muroan.interventions.perturbations.signal import MULTIBENCH, OURS, SHARES, clock_skew, drift, dropout, outage
 from muroan.modality import Audio, Modality
 
 DECIBELS = (30, 20, 10, 5, 0)
@@ -117,15 +109,17 @@ def _mains_fit(modality: Modality) -> str | None:
     return None if modality.rate > 120 else "a sound of at most 120 samples a second cannot hold a hum of 60 Hz"
 
 
+row = rows("audio", OURS)
+
 TABLE: tuple[Perturbation, ...] = (
-    row("white_noise", "audio", "noise", white_noise, DECIBELS, MULTIBENCH),
-    row("mains_hum", "audio", "noise", mains_hum, DECIBELS, fits=_mains_fit),
-    row("clipping", "audio", "overload", clipping, (0.6, 0.4, 0.25, 0.15, 0.08)),
-    row("gain_drift", "audio", "drift", gain_drift, (3, 6, 9, 12, 18)),
-    row("reverberation", "audio", "room", reverberation, ((0.2, 12), (0.4, 9), (0.7, 6), (1.0, 3), (1.5, 0))),
-    row("narrow_band", "audio", "band", narrow_band, (0.5, 0.35, 0.25, 0.15, 0.1)),
-    row("clock_skew", "audio", "timing", clock_skew, (0.001, 0.005, 0.01, 0.02, 0.05)),
-    row("packet_loss", "audio", "loss", packet_loss, SHARES),
-    row("dropout", "audio", "loss", dropout, SHARES, MULTIBENCH),
-    row("outage", "audio", "loss", outage, SHARES, MULTIBENCH),
+    row(white_noise, "noise", DECIBELS, MULTIBENCH),
+    row(mains_hum, "noise", DECIBELS, fits=_mains_fit),
+    row(clipping, "overload", (0.6, 0.4, 0.25, 0.15, 0.08)),
+    row(gain_drift, "drift", (3, 6, 9, 12, 18)),
+    row(reverberation, "room", ((0.2, 12), (0.4, 9), (0.7, 6), (1.0, 3), (1.5, 0))),
+    row(narrow_band, "band", (0.5, 0.35, 0.25, 0.15, 0.1)),
+    row(clock_skew, "timing", (0.001, 0.005, 0.01, 0.02, 0.05)),
+    row(packet_loss, "loss", SHARES),
+    row(dropout, "loss", SHARES, MULTIBENCH),
+    row(outage, "loss", SHARES, MULTIBENCH),
 )

@@ -44,7 +44,7 @@ class Draws:
 
     def __init__(self, keys: Words) -> None:
         self._keys = keys
-        self._kept: dict[tuple[str, str, tuple[int, ...]], Tensor] = {}
+        self._kept: dict[tuple[str, str, tuple[int, ...]], Any] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -54,16 +54,15 @@ class Draws:
 
     def _drawn(self, purpose: str, shape: tuple[int, ...], made: Callable[[Tensor], Tensor]) -> Tensor:
         """What `made` makes of uniform draws (double, its own to write into), float [N, *shape], kept."""
-        found = self._kept.get((made.__name__, purpose, shape))
-        if found is None:
+        kept: Tensor | None = self._kept.get((made.__name__, purpose, shape))
+        if kept is None:
             stream = self._stream(purpose)
-            found = torch.empty(len(stream), *shape)
+            kept = self._kept[made.__name__, purpose, shape] = torch.empty(len(stream), *shape)
             step = max(1, NUMBERS_AT_ONCE // max(1, math.prod(shape)))
             for start in range(0, len(stream), step):
                 part = slice(start, start + step)
-                found[part] = made(torch.from_numpy(uniform(stream[part], *shape)))
-            self._kept[made.__name__, purpose, shape] = found
-        return found
+                kept[part] = made(torch.from_numpy(uniform(stream[part], *shape)))
+        return kept
 
     def uniform(self, purpose: str, *shape: int) -> Tensor:
         """Uniform in [0, 1], float [N, *shape]; row i depends on the i-th key and the purpose."""
@@ -74,8 +73,12 @@ class Draws:
         return self._drawn(purpose, shape, _normal)
 
     def doubles(self, purpose: str, *shape: int) -> NDArray[np.float64]:
-        """Uniform in (0, 1) as an array, for code that works in Python numbers; 1 does not occur."""
-        return uniform(self._stream(purpose), *shape)
+        """Uniform in (0, 1) as an array, kept, for code that works in Python numbers; 1 does not occur."""
+        place = ("doubles", purpose, shape)
+        if place not in self._kept:
+            self._kept[place] = uniform(self._stream(purpose), *shape)
+        drawn: NDArray[np.float64] = self._kept[place]
+        return drawn
 
 
 Change = Callable[..., Value]
@@ -124,3 +127,16 @@ class Perturbation:
         if reason is not None:
             raise NotApplicable(f"{self.name}: {reason}")
         return self.change(x, self.levels[severity - 1], draws, modality, scale)
+
+
+Row = Callable[..., Perturbation]
+
+
+def rows(kind: str, source: str) -> Row:
+    """A way to write rows of one kind and mostly one source: (change, family, levels), named as the change is."""
+
+    def row(change: Change, family: str, levels: tuple[Any, ...], source: str = source, **more: Any) -> Perturbation:
+        name = more.pop("name", None) or change.__name__
+        return Perturbation(name, kind, family, change, levels, source, **more)
+
+    return row

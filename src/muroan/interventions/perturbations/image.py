@@ -25,17 +25,10 @@ tests/interventions/test_imagecorruptions.py:
 
 from __future__ import annotations
 
-from typing import Any
-
-from muroan.interventions.perturbations.base import Perturbation
+from muroan.interventions.perturbations.base import Perturbation, rows
 from muroan.interventions.perturbations.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
 from muroan.interventions.perturbations.digital import contrast, elastic, jpeg, pixelate
-from muroan.interventions.perturbations.noise import (
-    gaussian_noise,
-    impulse_noise,
-    shot_noise,
-    speckle_noise,
-)
+from muroan.interventions.perturbations.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from muroan.interventions.perturbations.style import stylize
 from muroan.interventions.perturbations.weather import brightness, fog, frost, snow
 
@@ -43,48 +36,33 @@ REFERENCE_SIZE = 224
 """Side in pixels of the pictures that the constants were chosen for."""
 
 
-def _row(name: str, family: str, change: Any, levels: tuple[Any, Any, Any, Any, Any], **more: Any) -> Perturbation:
-    return Perturbation(name, "image", family, change, levels, "ImageNet-C", **more)
+SNOW = (
+    (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+    (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+    (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+    (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+    (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+)
+ELASTIC = ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))
 
+row = rows("image", "ImageNet-C")
 
 TABLE: tuple[Perturbation, ...] = (
-    _row("gaussian_noise", "noise", gaussian_noise, (0.08, 0.12, 0.18, 0.26, 0.38)),
-    _row("shot_noise", "noise", shot_noise, (60, 25, 12, 5, 3)),
-    _row("impulse_noise", "noise", impulse_noise, (0.03, 0.06, 0.09, 0.17, 0.27)),
-    _row("speckle_noise", "noise", speckle_noise, (0.15, 0.2, 0.35, 0.45, 0.6)),
-    _row("defocus_blur", "blur", defocus_blur, ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))),
-    _row("glass_blur", "blur", glass_blur, ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))),
-    _row("motion_blur", "blur", motion_blur, ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))),
-    _row("zoom_blur", "blur", zoom_blur, ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))),
-    _row(
-        "snow",
-        "weather",
-        snow,
-        (
-            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
-            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
-            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
-            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
-            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
-        ),
-    ),
-    _row("frost", "weather", frost, ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)), wants="frost"),
-    _row("fog", "weather", fog, ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))),
-    _row("brightness", "weather", brightness, (0.1, 0.2, 0.3, 0.4, 0.5)),
-    _row("contrast", "digital", contrast, (0.4, 0.3, 0.2, 0.1, 0.05)),
-    _row(
-        "elastic",
-        "digital",
-        elastic,
-        (
-            (244 * 2, 244 * 0.7, 244 * 0.1),
-            (244 * 2, 244 * 0.08, 244 * 0.2),
-            (244 * 0.05, 244 * 0.01, 244 * 0.02),
-            (244 * 0.07, 244 * 0.01, 244 * 0.02),
-            (244 * 0.12, 244 * 0.01, 244 * 0.02),
-        ),
-    ),
-    _row("pixelate", "digital", pixelate, (0.6, 0.5, 0.4, 0.3, 0.25)),
-    _row("jpeg", "digital", jpeg, (25, 18, 15, 10, 7)),
-    Perturbation("stylize", "image", "style", stylize, (1.0,), "MM_Robustness: AdaIN, alpha 1", wants="stylize"),
+    row(gaussian_noise, "noise", (0.08, 0.12, 0.18, 0.26, 0.38)),
+    row(shot_noise, "noise", (60, 25, 12, 5, 3)),
+    row(impulse_noise, "noise", (0.03, 0.06, 0.09, 0.17, 0.27)),
+    row(speckle_noise, "noise", (0.15, 0.2, 0.35, 0.45, 0.6)),
+    row(defocus_blur, "blur", ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))),
+    row(glass_blur, "blur", ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))),
+    row(motion_blur, "blur", ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))),
+    row(zoom_blur, "blur", ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))),
+    row(snow, "weather", SNOW),
+    row(frost, "weather", ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)), wants="frost"),
+    row(fog, "weather", ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))),
+    row(brightness, "weather", (0.1, 0.2, 0.3, 0.4, 0.5)),
+    row(contrast, "digital", (0.4, 0.3, 0.2, 0.1, 0.05)),
+    row(elastic, "digital", tuple((244 * a, 244 * s, 244 * k) for a, s, k in ELASTIC)),
+    row(pixelate, "digital", (0.6, 0.5, 0.4, 0.3, 0.25)),
+    row(jpeg, "digital", (25, 18, 15, 10, 7)),
+    row(stylize, "style", (1.0,), "MM_Robustness: AdaIN, alpha 1", wants="stylize"),
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 from muroan.errors import AskedWrongly
 from muroan.interventions.language_models import rewriter
-from muroan.interventions.perturbations.base import Draws, Perturbation
+from muroan.interventions.perturbations.base import Draws, Perturbation, rows
 from muroan.modality import Modality
 from muroan.registry import open_function
 
@@ -68,12 +68,11 @@ def _rewritten(
     return [new.get(t, t) for t in texts]
 
 
-def _row(name: str, source: str, *, gated: bool) -> Perturbation:
-    return Perturbation(name, "text", SENTENCE, _rewritten, (1.0,), source, wants=name, gated=gated)
-
+BACK = "translation to German and back, MM_Robustness"
+_row = rows("text", "Styleformer by way of MM_Robustness")
 
 TABLE: tuple[Perturbation, ...] = (
-    *(_row(style, "Styleformer by way of MM_Robustness", gated=True) for style in STYLES),
+    *(_row(_rewritten, SENTENCE, (1.0,), name=style, wants=style, gated=True) for style in STYLES),
     # The source leaves what was translated there and back out of its gate.
-    _row(BACK_TRANSLATION, "translation to German and back, MM_Robustness", gated=False),
+    _row(_rewritten, SENTENCE, (1.0,), BACK, name=BACK_TRANSLATION, wants=BACK_TRANSLATION),
 )

@@ -8,16 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from muroan.interventions.perturbations.base import Draws, Perturbation
-from muroan.interventions.perturbations.signal import (
-    MULTIBENCH,
-    SHARES,
-    clock_skew,
-    drift,
-    dropout,
-    outage,
-    row,
-)
+from muroan.interventions.perturbations.base import Draws, Perturbation, rows
+from muroan.interventions.perturbations.signal import MULTIBENCH, OURS, SHARES, clock_skew, drift, dropout, outage
 from muroan.modality import Modality, Series
 
 SPIKE = 5.0
@@ -83,14 +75,16 @@ def _two_channels(modality: Modality) -> str | None:
     return None if len(modality.channels) > 1 else "a series of one channel has none to take it for"
 
 
+row = rows("series", OURS)
+
 TABLE: tuple[Perturbation, ...] = (
-    row("spread_noise", "series", "noise", spread_noise, (0.1, 0.2, 0.4, 0.6, 1.0), MULTIBENCH),
-    row("spikes", "series", "noise", spikes, (0.01, 0.02, 0.04, 0.07, 0.1)),
-    row("baseline_drift", "series", "drift", baseline_drift, (0.25, 0.5, 1.0, 1.5, 2.5)),
-    row("stuck_sensor", "series", "sensor", stuck_sensor, (0.2, 0.4, 0.6, 0.8, 1.0)),
-    row("unit_error", "series", "unit", unit_error, OTHER_UNITS),
-    row("channel_swap", "series", "wiring", channel_swap, (0.2, 0.4, 0.6, 0.8, 1.0), fits=_two_channels),
-    row("clock_skew", "series", "timing", clock_skew, (0.01, 0.02, 0.05, 0.1, 0.2)),
-    row("dropout", "series", "loss", dropout, SHARES, MULTIBENCH),
-    row("outage", "series", "loss", outage, SHARES, MULTIBENCH),
+    row(spread_noise, "noise", (0.1, 0.2, 0.4, 0.6, 1.0), MULTIBENCH),
+    row(spikes, "noise", (0.01, 0.02, 0.04, 0.07, 0.1)),
+    row(baseline_drift, "drift", (0.25, 0.5, 1.0, 1.5, 2.5)),
+    row(stuck_sensor, "sensor", (0.2, 0.4, 0.6, 0.8, 1.0)),
+    row(unit_error, "unit", OTHER_UNITS),
+    row(channel_swap, "wiring", (0.2, 0.4, 0.6, 0.8, 1.0), fits=_two_channels),
+    row(clock_skew, "timing", (0.01, 0.02, 0.05, 0.1, 0.2)),
+    row(dropout, "loss", SHARES, MULTIBENCH),
+    row(outage, "loss", SHARES, MULTIBENCH),
 )

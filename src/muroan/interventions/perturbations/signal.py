@@ -6,13 +6,11 @@ the spread over a batch, so a value without any spread stays as it is. Random dr
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from muroan.interventions.perturbations.base import Draws, Perturbation
+from muroan.interventions.perturbations.base import Draws
 from muroan.modality import Modality
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4)
@@ -24,13 +22,6 @@ MULTIBENCH = (
     "kinds: MultiBench (NeurIPS 2021 datasets and benchmarks); constants: Muroan, for its levels run from 0 to 1"
 )
 OURS = "kind and constants: Muroan"
-
-
-def row(
-    name: str, kind: str, family: str, change: Any, levels: tuple[Any, ...], source: str = OURS, **more: Any
-) -> Perturbation:
-    """A row of a table of signals."""
-    return Perturbation(name, kind, family, change, levels, source, **more)
 
 
 def dropout(x: Tensor, level: float, draws: Draws, modality: Modality, scale: float) -> Tensor:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from muroan.interventions.perturbations.base import Draws, Perturbation
-from muroan.interventions.perturbations.signal import MULTIBENCH, SHARES, dropout, row
+from muroan.interventions.perturbations.base import Draws, Perturbation, rows
+from muroan.interventions.perturbations.signal import MULTIBENCH, OURS, SHARES, dropout
 from muroan.modality import Modality, Tabular
 
 
@@ -68,12 +68,14 @@ def _two_columns(modality: Modality) -> str | None:
     return None if len(modality.columns) > 1 else "a table of one column has none to take it for"
 
 
+row = rows("tabular", OURS)
+
 TABLE: tuple[Perturbation, ...] = (
-    row("relative_noise", "tabular", "noise", relative_noise, (0.05, 0.1, 0.2, 0.3, 0.5), MULTIBENCH),
-    row("rounding", "tabular", "rounding", rounding, (5, 4, 3, 2, 1)),
-    row("outlier", "tabular", "slip", outlier, (1, 2, 5, 10, 20)),
-    row("unit_error", "tabular", "unit", unit_error, (0.1, 10.0, 100.0, 1000.0, 10000.0)),
-    row("affine_unit", "tabular", "unit", affine_unit, SHARES),
-    row("swapped_columns", "tabular", "wiring", swapped_columns, SHARES, fits=_two_columns),
-    row("dropout", "tabular", "loss", dropout, SHARES, MULTIBENCH),
+    row(relative_noise, "noise", (0.05, 0.1, 0.2, 0.3, 0.5), MULTIBENCH),
+    row(rounding, "rounding", (5, 4, 3, 2, 1)),
+    row(outlier, "slip", (1, 2, 5, 10, 20)),
+    row(unit_error, "unit", (0.1, 10.0, 100.0, 1000.0, 10000.0)),
+    row(affine_unit, "unit", SHARES),
+    row(swapped_columns, "wiring", SHARES, fits=_two_columns),
+    row(dropout, "loss", SHARES, MULTIBENCH),
 )

@@ -24,11 +24,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from muroan.interventions.perturbations import sentences
-from muroan.interventions.perturbations.base import Draws, Perturbation
+from muroan.interventions.perturbations.base import Change, Perturbation, rows
+from muroan.interventions.perturbations.words import Floats, Own, of_each, some
 from muroan.modality import Modality, Text
 
 RATES = (0.05, 0.10, 0.15, 0.20, 0.25)
@@ -36,8 +34,6 @@ RATES = (0.05, 0.10, 0.15, 0.20, 0.25)
 CHARACTERS, MOST_CHARACTERS = 0.3, 10
 """Share of a touched word's characters that change, and their greatest number."""
 MARKS = ".,!?;:"
-
-Floats = NDArray[np.float64]
 
 
 def _neighbours() -> dict[str, str]:
@@ -56,10 +52,6 @@ LOOK_ALIKES = {pair[0]: pair[1:] for pair in _ALIKE.split()}
 def count(rate: float, words: int, rounding: float) -> int:
     """How many of a text's words to touch: `rate` of them, rounded at random, at least one."""
     return max(1, math.floor(rate * words + rounding))
-
-
-def _longest(texts: Sequence[str]) -> int:
-    return max([1, *(len(t.split()) for t in texts)])
 
 
 # Characters. An edit takes a word and pairs of draws (place, choice), one pair per character to change.
@@ -87,8 +79,7 @@ def _substitute_from(table: dict[str, str]) -> Edit:
         able = [i for i, c in enumerate(letters) if c in table or c.lower() in table]
         for i, choice in _places(able, pairs):
             c = letters[i]
-            new = _pick(table[c], choice) if c in table else _pick(table[c.lower()], choice).upper()
-            letters[i] = new
+            letters[i] = _pick(table[c], choice) if c in table else _pick(table[c.lower()], choice).upper()
         return "".join(letters)
 
     return edit
@@ -134,77 +125,52 @@ def _two_unlike(word: str) -> bool:
     return len(set(word)) > 1
 
 
-def _characters(able: Callable[[str], bool], edit: Edit) -> Any:
+def _characters(able: Callable[[str], bool], edit: Edit) -> Change:
     """The change that applies `edit` to some of the words that are `able`."""
 
-    def change(texts: list[str], rate: float, draws: Draws, modality: Modality, scale: float) -> list[str]:
-        most = _longest(texts)
-        order, rounding = draws.doubles("word", most), draws.doubles("rounding")
-        pairs = draws.doubles("characters", most, MOST_CHARACTERS, 2)
-        out = []
-        for n, text in enumerate(texts):
-            words = text.split()
-            found = sorted((i for i, w in enumerate(words) if able(w)), key=order[n].__getitem__)
-            chosen = found[: count(rate, len(words), rounding[n])]
-            for i in chosen:
-                few = min(MOST_CHARACTERS, max(1, round(CHARACTERS * len(words[i]))))
-                words[i] = edit(words[i], pairs[n, i, :few])
-            out.append(" ".join(words) if chosen else text)
-        return out
+    def change(words: list[str], rate: float, own: Own, modality: Modality) -> list[str] | None:
+        chosen = some(words, able, own, count(rate, len(words), own.one("rounding")))
+        pairs = own.each("characters", MOST_CHARACTERS, 2)
+        for i in chosen:
+            few = min(MOST_CHARACTERS, max(1, round(CHARACTERS * len(words[i]))))
+            words[i] = edit(words[i], pairs[i, :few])
+        return words if chosen else None
 
-    return change
+    return of_each(change)
 
 
 # Words.
 
 
-def _word_swap(texts: list[str], rate: float, draws: Draws, modality: Modality, scale: float) -> list[str]:
+def _word_swap(words: list[str], rate: float, own: Own, modality: Modality) -> list[str] | None:
     """Two unlike words change places, as often as the rate says."""
-    pairs, rounding = draws.doubles("pair", _longest(texts), 2), draws.doubles("rounding")
-    out = []
-    for n, text in enumerate(texts):
-        words = text.split()
-        if len(set(words)) < 2:
-            out.append(text)
-            continue
-        for first, second in pairs[n, : count(rate, len(words), rounding[n])]:
-            i = int(first * len(words))
-            j = _pick([k for k, w in enumerate(words) if w != words[i]], second)
-            words[i], words[j] = words[j], words[i]
-        out.append(" ".join(words))
-    return out
+    if len(set(words)) < 2:
+        return None
+    for first, second in own.each("pair", 2)[: count(rate, len(words), own.one("rounding"))]:
+        i = int(first * len(words))
+        j = _pick([k for k, w in enumerate(words) if w != words[i]], second)
+        words[i], words[j] = words[j], words[i]
+    return words
 
 
-def _word_deletion(texts: list[str], rate: float, draws: Draws, modality: Modality, scale: float) -> list[str]:
+def _word_deletion(words: list[str], rate: float, own: Own, modality: Modality) -> list[str] | None:
     """Words disappear; one always stays."""
-    order, rounding = draws.doubles("word", _longest(texts)), draws.doubles("rounding")
-    out = []
-    for n, text in enumerate(texts):
-        words = text.split()
-        few = min(count(rate, len(words), rounding[n]), len(words) - 1)
-        gone = set(sorted(range(len(words)), key=order[n].__getitem__)[:few]) if few > 0 else set()
-        out.append(" ".join(w for i, w in enumerate(words) if i not in gone) if gone else text)
-    return out
+    gone = set(some(words, bool, own, min(count(rate, len(words), own.one("rounding")), len(words) - 1)))
+    return [w for i, w in enumerate(words) if i not in gone] if gone else None
 
 
-def _inserted(words: list[str], places: Sequence[tuple[int, str]]) -> str:
+def _inserted(words: list[str], places: Sequence[tuple[int, str]]) -> list[str] | None:
     """`words` with others put before the words at the given places (place = length: at the end)."""
-    out = list(words)
     for place, word in sorted(places, key=lambda p: p[0], reverse=True):
-        out.insert(place, word)
-    return " ".join(out)
+        words.insert(place, word)
+    return words if places else None
 
 
-def _punctuation(texts: list[str], rate: float, draws: Draws, modality: Modality, scale: float) -> list[str]:
+def _punctuation(words: list[str], rate: float, own: Own, modality: Modality) -> list[str] | None:
     """From one to rate · words punctuation marks appear between words, the number drawn evenly."""
-    pairs, howmany = draws.doubles("pair", _longest(texts), 2), draws.doubles("how many")
-    out = []
-    for n, text in enumerate(texts):
-        words = text.split()
-        some: Any = pairs[n, : 1 + int(howmany[n] * math.ceil(rate * len(words)))] if words else []
-        places = [(int(place * (len(words) + 1)), str(_pick(MARKS, which))) for place, which in some]
-        out.append(_inserted(words, places) if places else text)
-    return out
+    many = 1 + int(own.one("how many") * math.ceil(rate * len(words))) if words else 0
+    pairs = own.each("pair", 2)[:many]
+    return _inserted(words, [(int(place * (len(words) + 1)), _pick(MARKS, which)) for place, which in pairs])
 
 
 @lru_cache(maxsize=8)
@@ -219,41 +185,28 @@ def _without_marks(word: str) -> tuple[str, str, str]:
     return word[:start], bare, word[start + len(bare) :]
 
 
-def _word_insertion(texts: list[str], rate: float, draws: Draws, modality: Modality, scale: float) -> list[str]:
+def _word_insertion(words: list[str], rate: float, own: Own, modality: Modality) -> list[str] | None:
     """A synonym of some word appears somewhere else; without a known one, a word of the text a second time."""
     known = _synonyms_of(modality.lexicon if isinstance(modality, Text) else ())
-    most = _longest(texts)
-    pairs, synonym, rounding = draws.doubles("pair", most, 2), draws.doubles("synonym", most), draws.doubles("rounding")
-    out = []
-    for n, text in enumerate(texts):
-        words = text.split()
-        others = [o for w in words if (o := known.get(_without_marks(w)[1].lower()))]
-        options = others or [(w,) for w in words]
-        places = []
-        for k in range(count(rate, len(words), rounding[n]) if words else 0):
-            place, which = pairs[n, k]
-            places.append((int(place * (len(words) + 1)), str(_pick(_pick(options, which), synonym[n, k]))))
-        out.append(_inserted(words, places) if places else text)
-    return out
+    others = [o for w in words if (o := known.get(_without_marks(w)[1].lower()))]
+    options = others or [(w,) for w in words]
+    many = count(rate, len(words), own.one("rounding")) if words else 0
+    drawn = zip(own.each("pair", 2)[:many], own.each("synonym")[:many], strict=True)
+    places = [(int(place * (len(words) + 1)), _pick(_pick(options, which), u)) for (place, which), u in drawn]
+    return _inserted(words, places)
 
 
-def _synonyms(texts: list[str], rate: float, draws: Draws, modality: Modality, scale: float) -> list[str]:
+def _synonyms(words: list[str], rate: float, own: Own, modality: Modality) -> list[str] | None:
     """Words of the lexicon are replaced by others that it says mean the same."""
     assert isinstance(modality, Text)
     known = _synonyms_of(modality.lexicon)
-    most = _longest(texts)
-    order, rounding, which = draws.doubles("word", most), draws.doubles("rounding"), draws.doubles("which", most)
-    out = []
-    for n, text in enumerate(texts):
-        words = text.split()
-        able = [i for i, w in enumerate(words) if _without_marks(w)[1].lower() in known]
-        chosen = sorted(able, key=order[n].__getitem__)[: count(rate, len(words), rounding[n])]
-        for i in chosen:
-            before, bare, after = _without_marks(words[i])
-            new = str(_pick(known[bare.lower()], which[n, i]))
-            words[i] = before + (new[:1].upper() + new[1:] if bare[:1].isupper() else new) + after
-        out.append(" ".join(words) if chosen else text)
-    return out
+    many = count(rate, len(words), own.one("rounding"))
+    chosen = some(words, lambda word: _without_marks(word)[1].lower() in known, own, many)
+    for i in chosen:
+        before, bare, after = _without_marks(words[i])
+        new = _pick(known[bare.lower()], own.each("which")[i])
+        words[i] = before + (new[:1].upper() + new[1:] if bare[:1].isupper() else new) + after
+    return words if chosen else None
 
 
 def _needs_lexicon(modality: Modality) -> str | None:
@@ -262,23 +215,24 @@ def _needs_lexicon(modality: Modality) -> str | None:
     return "needs a lexicon of synonyms, which the data set's text does not have"
 
 
-def _row(name: str, family: str, change: Any, source: str, **more: Any) -> Perturbation:
-    return Perturbation(name, "text", family, change, RATES, source, **more)
+_row = rows("text", "nlpaug by way of MM_Robustness")
+
+
+def _of_characters(name: str, able: Callable[[str], bool], edit: Edit) -> Perturbation:
+    return _row(_characters(able, edit), "character", RATES, name=name)
 
 
 def _of_words(name: str, change: Any, **more: Any) -> Perturbation:
-    return _row(name, "word", change, "EDA by way of MM_Robustness", gated=True, **more)
+    return _row(of_each(change), "word", RATES, "EDA by way of MM_Robustness", name=name, gated=True, **more)
 
-
-_NLPAUG = "nlpaug by way of MM_Robustness"
 
 TABLE: tuple[Perturbation, ...] = (
-    _row("keyboard", "character", _characters(_has(KEYBOARD), _substitute_from(KEYBOARD)), _NLPAUG),
-    _row("ocr", "character", _characters(_has(LOOK_ALIKES), _substitute_from(LOOK_ALIKES)), _NLPAUG),
-    _row("character_insert", "character", _characters(_letters(1), _random_insert), _NLPAUG),
-    _row("character_substitute", "character", _characters(_letters(1), _random_substitute), _NLPAUG),
-    _row("character_swap", "character", _characters(_two_unlike, _random_swap), _NLPAUG),
-    _row("character_delete", "character", _characters(_letters(2), _random_delete), _NLPAUG),
+    _of_characters("keyboard", _has(KEYBOARD), _substitute_from(KEYBOARD)),
+    _of_characters("ocr", _has(LOOK_ALIKES), _substitute_from(LOOK_ALIKES)),
+    _of_characters("character_insert", _letters(1), _random_insert),
+    _of_characters("character_substitute", _letters(1), _random_substitute),
+    _of_characters("character_swap", _two_unlike, _random_swap),
+    _of_characters("character_delete", _letters(2), _random_delete),
     _of_words("word_synonym", _synonyms, fits=_needs_lexicon),
     _of_words("word_insert", _word_insertion),
     _of_words("word_swap", _word_swap),
