@@ -21,7 +21,7 @@ everywhere; boxes stay inside the picture.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,7 +31,9 @@ from muroan.batch import Batch
 from muroan.budget import Budgets
 from muroan.clean import Clean
 from muroan.errors import AskedWrongly, NotApplicable
-from muroan.interventions.attacks.removal import POINTWISE, Read, Removal, lengths
+from muroan.interventions.attacks.grouped import distinct
+from muroan.interventions.attacks.losses import margin
+from muroan.interventions.attacks.removal import POINTWISE, Read, Removal, lengths, pick
 from muroan.interventions.attacks.subsets import SEARCHES, Found, Parts, Search
 from muroan.meter import Codes, Metered
 from muroan.registry import register
@@ -101,19 +103,10 @@ class Decoupling(Attack):
         hit = found.success.nonzero().flatten()
         logits = clean.logits.clone()
         if len(hit):
-            logits[hit] = removal.ask(hit, {m: b[hit] for m, b in found.boxes.items()}, lambda *asked: asked[3])
-        return Attacked(
-            batch=batch.with_inputs(**removal.apply(found.boxes)),
-            success=found.success,
-            logits=logits,
-            trace={
-                "probes": found.probes,
-                "candidates": found.candidates,
-                "tries": found.tries,
-                "calls": found.calls,
-                **{f"removed.{m}": n for m, n in found.removed.items()},
-            },
-        )
+            logits[hit] = removal.ask(hit, pick(found.boxes, hit), lambda *asked: asked[3])
+        trace = {"probes": found.probes, "candidates": found.candidates, "tries": found.tries, "calls": found.calls}
+        trace |= {f"removed.{m}": n for m, n in found.removed.items()}
+        return Attacked(batch.with_inputs(**removal.apply(found.boxes)), found.success, logits, trace)
 
     # Step 1: candidates
 
@@ -148,7 +141,7 @@ class Decoupling(Attack):
                 sample, box = sample[further], box[further]
         if not levels:
             return self._alone(removal, m, sample, torch.zeros(0, 2 * grid.shape[1], dtype=torch.long), read)
-        return Parts(*(torch.cat([getattr(p, f.name) for p in levels]) for f in fields(Parts)))
+        return Parts.concat(levels)
 
     def _alone(self, removal: Removal, m: str, sample: Tensor, box: Tensor, read: Read) -> Parts:
         """These boxes, each removed from its sample and asked about."""
@@ -162,7 +155,7 @@ class Decoupling(Attack):
 
     def _read(self, clean: Clean) -> Read:
         """(codes, index, sample, logits) -> [t, 3]: does the decision change, what `test` sees kept, the lead kept."""
-        untouched, leads = clean.predicted, margin(clean.logits, clean.predicted).clamp_min(1e-12)
+        untouched, leads = clean.predicted, (-margin(clean.logits, clean.predicted)).clamp_min(1e-12)
         present = dict(clean.batch.present)
         if self.test in OF_THE_CODE:
             if not clean.model.apart:
@@ -171,7 +164,7 @@ class Decoupling(Attack):
 
         def read(codes: Mapping[str, Codes], index: Mapping[str, Tensor], sample: Tensor, logits: Tensor) -> Tensor:
             flips = logits.argmax(dim=1) != untouched[sample]
-            lead = margin(logits, untouched[sample]) / leads[sample]
+            lead = -margin(logits, untouched[sample]) / leads[sample]
             kept = lead if self.test == "margin" else (~flips).double()
             if self.test in OF_THE_CODE:
                 here = {m: p[sample] for m, p in present.items()}
@@ -210,13 +203,6 @@ def whole(points: Tensor) -> Tensor:
     return (points.double() + 1e-9).floor().long()
 
 
-def margin(logits: Tensor, label: Tensor) -> Tensor:
-    """The lead of each row's label over the best other class, double [N]; negative where the label loses."""
-    scores = logits.double()
-    own = scores.gather(1, label[:, None]).squeeze(1)
-    return own - scores.scatter(1, label[:, None], -torch.inf).amax(dim=1)
-
-
 def split(box: Tensor, finest: Tensor, *, overlap: bool = False) -> tuple[Tensor, Tensor]:
     """(parent [Q], boxes [Q, 2·axes]): each box [P, 2·axes] halved, rounding up, along sides over `finest` [P].
 
@@ -246,5 +232,4 @@ def split(box: Tensor, finest: Tensor, *, overlap: bool = False) -> tuple[Tensor
 def _once(sample: Tensor, box: Tensor) -> Tensor:
     """Rows without those that repeat an earlier (sample, box), in order."""
     _, at = torch.unique(torch.cat([sample[:, None], box], dim=1), dim=0, return_inverse=True)
-    first = torch.full((int(at.max()) + 1 if len(at) else 0,), len(at), dtype=torch.long)
-    return first.scatter_reduce(0, at, torch.arange(len(at)), reduce="amin").sort().values
+    return distinct(at)[0].sort().values

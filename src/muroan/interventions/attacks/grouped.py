@@ -23,7 +23,7 @@ def distinct(same: Tensor) -> tuple[Tensor, Tensor]:
 
 def highest(group: Tensor, value: Tensor, above: Tensor, *, last: bool = False) -> Tensor:
     """The row with the highest value of each group, where that is more than `above` [groups]; of equals the first."""
-    top = torch.full((len(above),), -torch.inf, dtype=value.dtype).scatter_reduce(0, group, value, reduce="amax")
+    top = above.to(value.dtype).scatter_reduce(0, group, value, reduce="amax")
     rows = ((value == top[group]) & (value > above[group])).nonzero().flatten()
     return rows[first_of(group[rows], -rows if last else rows, len(above))]
 

@@ -14,6 +14,7 @@ import torch
 from scipy.special import comb
 from torch import Tensor
 
+from muroan.interventions.attacks.grouped import first_of, rank
 from muroan.interventions.attacks.removal import POINTWISE, Boxes, Removal, lengths
 from muroan.randomness import Words, uniform
 
@@ -57,12 +58,12 @@ def best_of(removal: Removal, shape: Boxes, draws: Tensor, keys: Words) -> Drawn
         if not len(left):
             return Drawn(success, tries, boxes)
         times = (draws[left] - done).clamp(max=block)
-        row = torch.arange(len(left)).repeat_interleave(times)
-        sample = left[row]
-        number = done + torch.arange(len(sample)) - (times.cumsum(0) - times)[row]
+        sample = left.repeat_interleave(times)
+        number = done + rank(sample)
         # A key for each draw: the number-th output of a stream of the sample's own.
         stream = uniform(keys[left.numpy()] ^ np.uint64(1), done + block)
-        key = (stream[row.numpy(), number.numpy()] * 2.0**53).astype(np.uint64)
+        own = torch.arange(len(left)).repeat_interleave(times)
+        key = (stream[own.numpy(), number.numpy()] * 2.0**53).astype(np.uint64)
         few = in_all[sample] <= FEW
         code = order[sample, number.clamp(max=order.shape[1] - 1)]
         placed = {}
@@ -74,13 +75,12 @@ def best_of(removal: Removal, shape: Boxes, draws: Tensor, keys: Words) -> Drawn
             placed[m] = torch.where(few[:, None, None], counted, drawn)
             code = code // size
         hits = (removal.ask(sample, placed) != removal.clean.predicted[sample]).nonzero().flatten()
-        first = torch.full((n,), len(sample)).scatter_reduce(0, sample[hits], hits, reduce="amin")
-        found = (first < len(sample)).nonzero().flatten()
-        success[found] = True
+        row = hits[first_of(sample[hits], hits, n)]
+        success[sample[row]] = True
         tries[left] = done + times
-        tries[found] = number[first[found]] + 1
+        tries[sample[row]] = number[row] + 1
         for m, b in placed.items():
-            boxes[m][found] = b[first[found]]
+            boxes[m][sample[row]] = b[row]
         done, block = done + block, min(2 * block, LARGEST_BLOCK)
 
 

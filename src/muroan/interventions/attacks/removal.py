@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from muroan.clean import Clean
+from muroan.interventions.attacks.grouped import distinct
 from muroan.meter import ENCODE_CHUNK, Codes
 from muroan.modality import Modality, Value, boxes_cover, take
 
@@ -43,6 +44,11 @@ def lengths(boxes: Tensor) -> Tensor:
     return boxes[..., boxes.shape[-1] // 2 :].prod(dim=-1)
 
 
+def pick(boxes: Boxes, rows: Tensor) -> dict[str, Tensor]:
+    """The boxes of some of the rows."""
+    return {m: b[rows] for m, b in boxes.items()}
+
+
 @dataclass(frozen=True)
 class Removal:
     """A clean pass, asked again with parts removed.
@@ -55,22 +61,13 @@ class Removal:
     @cached_property
     def values(self) -> dict[str, Value]:
         """The value behind each of the clean pass's codes."""
-        batch, out = self.clean.batch, {}
-        for m, index in self.clean.index.items():
-            first = torch.full((self.clean.codes[m].n,), len(batch), dtype=torch.long)
-            first = first.scatter_reduce(0, index, torch.arange(len(batch)), reduce="amin")
-            out[m] = take(batch.inputs[m], first)
-        return out
+        return {m: take(self.clean.batch.inputs[m], distinct(index)[0]) for m, index in self.clean.index.items()}
 
     @cached_property
     def grids(self) -> dict[str, Tensor]:
         """m -> points along each axis, long [N, axes], 0 where the sample has no such modality."""
-        batch, out = self.clean.batch, {}
-        for m, modality in self.modalities.items():
-            grid = modality.grid(self.values[m])[self.clean.index[m]]
-            here = batch.present.get(m)
-            out[m] = grid if here is None else torch.where(here[:, None], grid, 0)
-        return out
+        grids = {m: k.grid(self.values[m])[self.clean.index[m]] for m, k in self.modalities.items()}
+        return grids | {m: grids[m] * here[:, None] for m, here in self.clean.batch.present.items() if m in grids}
 
     @cached_property
     def points(self) -> dict[str, Tensor]:
@@ -91,14 +88,14 @@ class Removal:
 
         Only that is kept: logits of a million removals and a thousand classes would not fit.
         """
-        distinct = {m: _distinct(self.clean.index[m][sample], b) for m, b in boxes.items()}
+        same = {m: _numbered(self.clean.index[m][sample], b) for m, b in boxes.items()}
         rows, answers = [], []
-        for row in self._chunks(boxes, distinct):
+        for row in self._chunks(boxes, same):
             mine = sample[row]
             codes, index = dict(self.clean.codes), {m: i[mine] for m, i in self.clean.index.items()}
             for m, b in boxes.items():
                 if bool((lengths(b[row]) > 0).any()):
-                    codes[m], index[m] = self._erased(m, index[m], b[row], distinct[m][row])
+                    codes[m], index[m] = self._codes(m, index[m], b[row], same[m][row])
             present = {m: p[mine] for m, p in self.clean.batch.present.items()}
             logits = self.clean.model.logits(codes, index, present or None)
             rows.append(row)
@@ -114,18 +111,17 @@ class Removal:
         """
         codes = {}
         for m, modality in self.modalities.items():
-            values = self.values[m]
-            nothing = torch.zeros(len(values), 1, 2 * modality.axes, dtype=torch.long)
-            codes[m] = self.clean.model.encode(m, modality.erase(values, modality.cover(values, nothing)))
+            nothing = torch.zeros(len(self.values[m]), 1, 2 * modality.axes, dtype=torch.long)
+            codes[m] = self.clean.model.encode(m, self.erased(m, self.values[m], nothing))
         return self.clean.model.logits(codes, self.clean.index, dict(self.clean.batch.present) or None)
 
     def apply(self, boxes: Boxes) -> dict[str, Value]:
         """Inputs of all N samples with `boxes` [N, R, 2·axes] removed."""
-        out = {}
-        for m, b in boxes.items():
-            values = self.clean.batch.inputs[m]
-            out[m] = self.modalities[m].erase(values, self.modalities[m].cover(values, b))
-        return out
+        return {m: self.erased(m, self.clean.batch.inputs[m], b) for m, b in boxes.items()}
+
+    def erased(self, m: str, values: Value, boxes: Tensor) -> Value:
+        """Values [N, ...] of modality m with boxes [N, R, 2·axes] removed."""
+        return self.modalities[m].erase(values, self.modalities[m].cover(values, boxes))
 
     def count(self, m: str, sample: Tensor, boxes: Tensor) -> Tensor:
         """Points in the union of each row's boxes, long [T]; boxes lie inside the sample's grid."""
@@ -141,29 +137,27 @@ class Removal:
             total[rows] = boxes_cover(boxes[rows], extent).flatten(1).sum(dim=1)
         return total
 
-    def _erased(self, m: str, value: Tensor, boxes: Tensor, same: Tensor) -> tuple[Codes, Tensor]:
+    def _codes(self, m: str, value: Tensor, boxes: Tensor, same: Tensor) -> tuple[Codes, Tensor]:
         """Codes of the distinct removals among rows, and each row's; removing nothing keeps the clean code."""
-        modality, model = self.modalities[m], self.clean.model
-        first, at = _first(same)
+        first, at = distinct(same)
         untouched = (lengths(boxes[first]) == 0).all(dim=1)
         order = torch.argsort(untouched.to(torch.int8), stable=True)  # erased ones first, then the clean ones
         place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
-        gone = first[order[: int((~untouched).sum())]]
-        kept = first[order[len(gone) :]]
-        values = take(self.values[m], value[gone])
-        codes = model.encode(m, modality.erase(values, modality.cover(values, boxes[gone])))
+        n = int((~untouched).sum())
+        gone, kept = first[order[:n]], first[order[n:]]
+        codes = self.clean.model.encode(m, self.erased(m, take(self.values[m], value[gone]), boxes[gone]))
         if len(kept):
             codes = Codes.concat([codes, self.clean.codes[m].take(value[kept])])
         return codes, place[at]
 
-    def _chunks(self, boxes: Boxes, distinct: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    def _chunks(self, boxes: Boxes, same: Mapping[str, Tensor]) -> Iterator[Tensor]:
         """Rows in chunks of bounded memory, cut so that the costliest modality encodes no removal twice."""
         weight = {m: self._weight(m) for m, b in boxes.items() if bool((lengths(b) > 0).any())}
         if not weight:
-            yield torch.arange(len(next(iter(distinct.values()), ())))
+            yield torch.arange(len(next(iter(same.values()), ())))
             return
-        main = max(weight, key=lambda m: weight[m] * (int(distinct[m].max()) + 1))
-        rank, order = torch.sort(distinct[main], stable=True)
+        main = max(weight, key=lambda m: weight[m] * (int(same[m].max()) + 1))
+        rank, order = torch.sort(same[main], stable=True)
         fit = min(ENCODE_CHUNK, max(1, CHUNK_BYTES // weight[main]))
         others = sum(w for m, w in weight.items() if m != main)
         many = max(1, 4 * CHUNK_BYTES // max(1, others))
@@ -177,7 +171,7 @@ class Removal:
         return value[0].numel() * value.element_size() if isinstance(value, Tensor) else TEXT_BYTES
 
 
-def _distinct(value: Tensor, boxes: Tensor) -> Tensor:
+def _numbered(value: Tensor, boxes: Tensor) -> Tensor:
     """Rows [T] numbered 0.. so that equal (value, set of boxes) have equal numbers. Exact, not a hash."""
     span = int(boxes.max()) + 1 if boxes.numel() else 1
     packed = torch.zeros(boxes.shape[:2], dtype=torch.long)
@@ -190,10 +184,3 @@ def _distinct(value: Tensor, boxes: Tensor) -> Tensor:
         names, number = torch.unique(column, return_inverse=True)
         same = torch.unique(same * len(names) + number, return_inverse=True)[1]
     return same
-
-
-def _first(same: Tensor) -> tuple[Tensor, Tensor]:
-    """(first row of each number, number of each row) with numbers made dense."""
-    names, at = torch.unique(same, return_inverse=True)
-    first = torch.full((len(names),), len(same), dtype=torch.long)
-    return first.scatter_reduce(0, at, torch.arange(len(same)), reduce="amin"), at

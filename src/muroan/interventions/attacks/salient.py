@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from muroan.interventions.attacks.decoupling import Decoupling
+from muroan.interventions.attacks.grouped import distinct, ordered
 from muroan.interventions.attacks.removal import Removal
 from muroan.interventions.attacks.subsets import Parts
 
@@ -34,14 +35,10 @@ def salient_points(
 
 def _first(parts: Parts, n: int) -> Tensor:
     """The part [N, 1, 2·axes] that comes first of each sample's."""
-    order = torch.arange(len(parts.sample))
     size = torch.where(parts.decouples, parts.points.double(), torch.inf)
     # Rounded as the attack does, so that equal parts keep their order whatever else is in the batch.
-    for key in (-torch.round(parts.drop.double(), decimals=4), size, parts.sample):
-        order = order[torch.argsort(key[order], stable=True)]
-    sample = parts.sample[order]
-    begins = torch.ones(len(order), dtype=torch.bool)
-    begins[1:] = sample[1:] != sample[:-1]
-    out = torch.zeros(n, 1, parts.box.shape[1], dtype=torch.long)
-    out[sample[begins], 0] = parts.box[order[begins]]
-    return out
+    order = ordered(parts.sample, size, -torch.round(parts.drop.double(), decimals=4))
+    row = order[distinct(parts.sample[order])[0]]
+    boxes = torch.zeros(n, 1, parts.box.shape[1], dtype=torch.long)
+    boxes[parts.sample[row], 0] = parts.box[row]
+    return boxes

@@ -8,20 +8,14 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from muroan.interventions.attacks.removal import Boxes, lengths
+from muroan.interventions.attacks.grouped import first_of
+from muroan.interventions.attacks.removal import Boxes, lengths, pick
 
 TRIMS = (2, 4)
 """A box is cut by one of these parts of a side at a time."""
 
 Flips = Callable[[Tensor, Boxes], Tensor]
 """(sample [T], boxes [T, R, 2·axes]) -> bool [T]: does this removal change the sample's decision?"""
-
-
-def first_of(group: Tensor, number: Tensor, groups: int) -> Tensor:
-    """The row with the smallest `number` of each group that has a row (numbers of a group are distinct)."""
-    none = torch.iinfo(torch.long).max
-    least = torch.full((groups,), none).scatter_reduce(0, group, number, reduce="amin")
-    return (number == least[group]).nonzero().flatten()
 
 
 def shrunk(flips: Flips, sample: Tensor, boxes: Boxes) -> tuple[dict[str, Tensor], Tensor]:
@@ -44,7 +38,7 @@ def shrunk(flips: Flips, sample: Tensor, boxes: Boxes) -> tuple[dict[str, Tensor
         at[left[empty]] += 1
         left, slot = left[~empty], slot[~empty]
         if len(left):
-            row, number, options = _smaller({m: b[left] for m, b in boxes.items()}, slot)
+            row, number, options = _smaller(pick(boxes, left), slot)
             hits = flips(sample[left[row]], options).nonzero().flatten()
             taken = hits[first_of(row[hits], number[hits], len(left))]
             asked = torch.bincount(row, minlength=len(left))
@@ -67,33 +61,24 @@ def _smaller(boxes: Boxes, slot: Tensor) -> tuple[Tensor, Tensor, dict[str, Tens
     """Every set with one slot made smaller: (row of `slot` [S], rank among the row's, boxes), each [T]."""
     everyone = torch.arange(len(slot))
     here = {m: b[everyone, slot] for m, b in boxes.items()}
-    several = (_points(boxes) > 0).sum(dim=1) > 1
-    options = [(several, {m: torch.zeros_like(b) for m, b in here.items()})]
+    options = [((_points(boxes) > 0).sum(dim=1) > 1, {m: torch.zeros_like(b) for m, b in here.items()})]
     for part, axis in product(TRIMS, range(max(b.shape[1] for b in here.values()) // 2)):
-        cut = {m: _side(b, axis) // part for m, b in here.items()}
-        possible = torch.stack([*cut.values()]).amax(dim=0) > 0
-        options += [(possible, {m: _trimmed(b, axis, cut[m], end) for m, b in here.items()}) for end in (1, 0)]
+        cut = {m: _cut(b, axis, part) for m, b in here.items()}
+        possible = torch.stack([c.any(dim=1) for c in cut.values()]).any(dim=0)
+        end = {m: b - cut[m] for m, b in here.items()}
+        options += [(possible, end), (possible, {m: b + cut[m].roll(-b.shape[1] // 2, 1) for m, b in end.items()})]
     possible = torch.stack([p for p, _ in options], dim=1)  # [S, options]
     row, option = possible.nonzero(as_tuple=True)
     number = possible.long().cumsum(dim=1)[row, option] - 1
-    out = {}
-    for m, b in boxes.items():
-        new = b[row].clone()
-        new[torch.arange(len(row)), slot[row]] = torch.stack([o[m] for _, o in options], dim=1)[row, option]
-        out[m] = new
-    return row, number, out
+    smaller = {m: b[row] for m, b in boxes.items()}
+    for m, b in smaller.items():
+        b[torch.arange(len(row)), slot[row]] = torch.stack([o[m] for _, o in options], dim=1)[row, option]
+    return row, number, smaller
 
 
-def _side(boxes: Tensor, axis: int) -> Tensor:
-    """Length of each box [S, 2·axes] along an axis; 0 where its modality has no such axis."""
-    axes = boxes.shape[1] // 2
-    return boxes[:, axes + axis] if axis < axes else torch.zeros(len(boxes), dtype=torch.long)
-
-
-def _trimmed(boxes: Tensor, axis: int, cut: Tensor, end: int) -> Tensor:
-    """Boxes [S, 2·axes] shorter by `cut` [S] along an axis, at their start (0) or end (1)."""
-    axes, out = boxes.shape[1] // 2, boxes.clone()
+def _cut(boxes: Tensor, axis: int, part: int) -> Tensor:
+    """What boxes [S, 2·axes] lose of their length along an axis where they are cut by a part of it; 0 elsewhere."""
+    cut, axes = torch.zeros_like(boxes), boxes.shape[1] // 2
     if axis < axes:
-        out[:, axes + axis] -= cut
-        out[:, axis] += cut * (1 - end)
-    return out
+        cut[:, axes + axis] = boxes[:, axes + axis] // part
+    return cut

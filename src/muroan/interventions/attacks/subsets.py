@@ -6,15 +6,17 @@ and what lies behind a sample's first success is thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import chain, combinations, islice
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from muroan.interventions.attacks.removal import POINTWISE, Boxes, Removal, lengths
-from muroan.interventions.attacks.shrinking import first_of, shrunk
+from muroan.interventions.attacks.grouped import first_of, highest, ordered, rank
+from muroan.interventions.attacks.removal import POINTWISE, Boxes, Removal, lengths, pick
+from muroan.interventions.attacks.shrinking import shrunk
 
 BLOCK = 64
 """Sets tried at once for each undecided sample. Those of a block behind a success are computed in vain."""
@@ -35,6 +37,15 @@ class Parts:
     flips: Tensor
     decouples: Tensor
     drop: Tensor
+
+    def take(self, rows: Tensor) -> Parts:
+        """Some of the parts."""
+        return Parts(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @staticmethod
+    def concat(parts: Sequence[Parts]) -> Parts:
+        """Parts of one modality, one after another."""
+        return Parts(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Parts)))
 
 
 @dataclass(frozen=True)
@@ -76,9 +87,6 @@ def schedule(points: int, regions: int, search: str, max_tries: int) -> Iterator
     yield (tuple(range(points, points + k)) for k in range(2, regions + 1))
 
 
-_NONE = torch.zeros(0, dtype=torch.long)
-
-
 class Search:
     """The search over all samples at once. A set is a row of slots: each a box of one modality, or empty.
 
@@ -96,66 +104,50 @@ class Search:
         order: str,
         max_tries: int,
     ) -> None:
-        self.removal, self.parts = removal, parts
-        self.most, self.most_in_all, self.order, self.max_tries = most, most_in_all, order, max_tries
-        n = self.n = len(removal.clean)
-        self.probes = sum(
-            (torch.bincount(p.sample, minlength=n) for p in parts.values()), torch.zeros(n, dtype=torch.long)
-        )
-        self._list()
-        self.success = torch.zeros(n, dtype=torch.bool)
-        self.small = torch.zeros(n, dtype=torch.bool)  # shrunk already
-        self.tries = torch.zeros(n, dtype=torch.long)
-        self.calls = self.probes.clone()
-        self.spent = {m: torch.zeros(n, 1, b.shape[1], dtype=torch.long) for m, b in self.box.items()}
-        self.largest = torch.zeros(n, dtype=torch.long)
+        self.removal, self.most, self.most_in_all = removal, most, most_in_all
+        self.order, self.max_tries, self.n = order, max_tries, len(removal.clean)
+        none = torch.zeros(self.n, dtype=torch.long)
+        self.probes = sum((torch.bincount(p.sample, minlength=self.n) for p in parts.values()), none)
+        self._list(parts)
+        self.success, self.small = none > 0, none > 0  # small: shrunk already
+        self.tries, self.calls, self.largest = none.clone(), self.probes.clone(), none.clone()
+        self.spent = {m: torch.zeros(self.n, 1, b.shape[1], dtype=torch.long) for m, b in self.box.items()}
         for m, p in parts.items():  # the largest part within the budget is what a failed sample has spent so far
             fits = (p.points <= self.most[m][p.sample]) & (p.points <= self.most_in_all[p.sample])
             self._spend(p.sample[fits], {m: p.box[fits, None]}, p.points[fits])
 
-    def _list(self) -> None:
+    def _list(self, parts: Mapping[str, Parts]) -> None:
         """Candidates of all samples in one table, each sample's in the order in which they are tried.
 
         Fewest points first; among equals the most decisive. Words and columns are candidates whatever the test says
         of them: they cannot be searched more finely, so it could only lose some.
         """
-        parts, pointwise = self.parts, [self.removal.modalities[m].kind in POINTWISE for m in self.parts]
-        kept = {
-            m: (p.decouples | single).nonzero().flatten()
-            for (m, p), single in zip(parts.items(), pointwise, strict=True)
-        }
-        sizes = [len(k) for k in kept.values()]
-        which = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes, dtype=torch.long))
-        region = ~torch.tensor(pointwise, dtype=torch.bool)[which]
-
-        def column(of: Callable[[Parts], Tensor]) -> Tensor:
-            return torch.cat([of(parts[m])[k] for m, k in kept.items()] or [_NONE])
-
-        sample, points, flips = column(lambda p: p.sample), column(lambda p: p.points), column(lambda p: p.flips)
+        single = {m: self.removal.modalities[m].kind in POINTWISE for m in parts}
+        kept = [p.take((p.decouples | single[m]).nonzero().flatten()) for m, p in parts.items()]
+        sizes = [len(p.sample) for p in kept]
+        which = torch.arange(len(kept)).repeat_interleave(torch.tensor(sizes, dtype=torch.long))
+        region = ~torch.tensor([*single.values()], dtype=torch.bool)[which]
+        names = ("sample", "points", "flips", "drop")
+        none = [torch.zeros(0, dtype=torch.long)]
+        sample, points, flips, drop = (torch.cat([getattr(p, c) for p in kept] or none) for c in names)
         # Rounded: equal parts must not change places with whatever else is in the batch.
-        drop = torch.round(column(lambda p: p.drop).double(), decimals=4)
+        drop = torch.round(drop.double(), decimals=4)
         later = region.long() if self.order == "cumulative" else torch.zeros_like(which)
-        order = torch.arange(len(sample))
-        for key in (which, -drop, points, later, sample):  # stable sorts, the first key last
-            order = order[torch.argsort(key[order], stable=True)]
-        sample = sample[order]
-        self.which, self.points, self.flips = which[order], points[order], flips[order].bool()
+        order = ordered(sample, later, points, -drop, which)
+        self.sample, self.which, self.points, self.flips = sample[order], which[order], points[order], flips[order] > 0
         self.box = {}
-        for i, (m, k) in enumerate(kept.items()):
-            mine = self.which == i
-            self.box[m] = torch.zeros(len(order), parts[m].box.shape[1], dtype=torch.long)
-            self.box[m][mine] = parts[m].box[k][order[mine] - sum(sizes[:i])]
-        self.count = torch.bincount(sample, minlength=self.n)
-        self.regions = torch.bincount(sample[region[order]], minlength=self.n)
+        for i, (m, p) in enumerate(zip(parts, kept, strict=True)):
+            box = torch.zeros(len(order), p.box.shape[1], dtype=torch.long)
+            box[which == i] = p.box
+            self.box[m] = box[order]
+        self.count, self.regions = (torch.bincount(s, minlength=self.n) for s in (sample, sample[region]))
         self.start = self.count.cumsum(0) - self.count
-        self.sample = sample
 
     def singles(self) -> None:
         """Candidates one by one; the model has been asked about them already."""
         row, number = self._first_single(within=True)
-        self._succeed(self.sample[row], {m: b[row, None] for m, b in self.box.items()}, number)
-        left = ~self.success
-        self.tries[left] = self.count[left].clamp(max=self.max_tries)
+        self._succeed(self.sample[row], pick(self.box, row[:, None]), number)
+        self.tries = torch.where(self.success, self.tries, self.count.clamp(max=self.max_tries))
 
     def fit(self) -> None:
         """Undecided samples' first candidate that is enough but too large: shrunk, it may be within the budget."""
@@ -163,11 +155,11 @@ class Search:
         wanted = ~self.success[self.sample[row]]
         row, number = row[wanted], number[wanted]
         sample = self.sample[row]
-        boxes, calls = shrunk(self._flips, sample, {m: b[row, None] for m, b in self.box.items()})
+        boxes, calls = shrunk(self._flips, sample, pick(self.box, row[:, None]))
         self.calls[sample] += calls
         fits, _ = self._fits(sample, boxes)
-        self._succeed(sample[fits], {m: b[fits] for m, b in boxes.items()}, number[fits])
-        self.small = self.success & torch.zeros(self.n, dtype=torch.bool).index_fill_(0, sample[fits], True)
+        self._succeed(sample[fits], pick(boxes, fits), number[fits])
+        self.small[sample[fits]] = True
 
     def _first_single(self, *, within: bool) -> tuple[Tensor, Tensor]:
         """(row, place in its list) of each sample's first candidate that is enough alone, in or beyond the budget."""
@@ -182,10 +174,8 @@ class Search:
         """Larger sets, the same blocks of each sample's schedule at once for all that are undecided."""
         cumulative = self.order == "cumulative"
         alive = ~self.success & (self.tries < self.max_tries) & (self.count > 1)
-        keys = torch.stack([self.count - self.regions, self.regions], dim=1)
-        if not cumulative:
-            keys = torch.stack([self.count, torch.zeros_like(self.count)], dim=1)
-        kinds, group = torch.unique(keys, dim=0, return_inverse=True)
+        regions = self.regions if cumulative else torch.zeros_like(self.count)
+        kinds, group = torch.unique(torch.stack([self.count - regions, regions], 1), dim=0, return_inverse=True)
         stages = {
             g: schedule(p, r, self.order, self.max_tries)
             for g, (p, r) in enumerate(kinds.tolist())
@@ -204,9 +194,8 @@ class Search:
                     ended.append((g, mine))
                 if block:
                     width = max(map(len, block))
-                    padded = torch.tensor([[*s, *[-1] * (width - len(s))] for s in block])
                     rows.append(mine.repeat_interleave(len(block)))
-                    sets.append(padded.repeat(len(mine), 1))
+                    sets.append(torch.tensor([[*s, *[-1] * (width - len(s))] for s in block]).repeat(len(mine), 1))
             if not rows and not ended:
                 return
             if rows:
@@ -220,31 +209,28 @@ class Search:
 
     def _try(self, rows: list[Tensor], sets: list[Tensor], tried: Tensor) -> None:
         """Ask about sets of candidates [T, slots] (−1: empty) in order; count, and keep the first success."""
-        sample = torch.cat(rows)
-        width = max(s.shape[1] for s in sets)
-        chosen = torch.cat([torch.nn.functional.pad(s, (0, width - s.shape[1]), value=-1) for s in sets])
+        sample, width = torch.cat(rows), max(s.shape[1] for s in sets)
+        chosen = torch.cat([pad(s, (0, width - s.shape[1]), value=-1) for s in sets])
         full = chosen >= 0
         at = torch.where(full, self.start[sample][:, None] + chosen, 0)
         boxes = {m: b[at] * full[..., None] for m, b in self.box.items()}
         if self.order == "subset":
             worth = ~_nested(boxes)
-            sample, boxes = sample[worth], {m: b[worth] for m, b in boxes.items()}
-        number = self.tries[sample] + _rank(sample) + 1
+            sample, boxes = sample[worth], pick(boxes, worth)
+        number = self.tries[sample] + rank(sample) + 1
         considered = number <= self.max_tries
-        sample, number = sample[considered], number[considered]
-        boxes = {m: b[considered] for m, b in boxes.items()}
+        sample, number, boxes = sample[considered], number[considered], pick(boxes, considered)
         tried[sample] = True
         fits, points = self._fits(sample, boxes)
-        asked, boxes = sample[fits], {m: b[fits] for m, b in boxes.items()}
-        flips = self._flips(asked, boxes)
-        hits = flips.nonzero().flatten()
-        row = hits[first_of(asked[hits], number[fits][hits], self.n)]
-        last = torch.full((self.n,), self.max_tries).index_put_((asked[row],), number[fits][row])
-        until = number[fits] <= last[asked]  # what one search after another would have asked
+        asked, place, boxes = sample[fits], number[fits], pick(boxes, fits)
+        hits = self._flips(asked, boxes).nonzero().flatten()
+        row = hits[first_of(asked[hits], place[hits], self.n)]
+        last = torch.full((self.n,), self.max_tries).index_put_((asked[row],), place[row])
+        until = place <= last[asked]  # what one search after another would have asked
         self.calls += torch.bincount(asked[until], minlength=self.n)
         self.tries.scatter_reduce_(0, sample, number, "amax")
-        self._spend(asked[until], {m: b[until] for m, b in boxes.items()}, points[fits][until])
-        self._succeed(asked[row], {m: b[row] for m, b in boxes.items()}, number[fits][row])
+        self._spend(asked[until], pick(boxes, until), points[fits][until])
+        self._succeed(asked[row], pick(boxes, row), place[row])
 
     def _flips(self, sample: Tensor, boxes: Boxes) -> Tensor:
         if not len(sample):
@@ -253,11 +239,9 @@ class Search:
 
     def _spend(self, sample: Tensor, boxes: Boxes, points: Tensor) -> None:
         """Remember each sample's largest set so far (the first of equals)."""
-        order = torch.argsort(points, descending=True, stable=True)
-        row = order[first_of(sample[order], torch.arange(len(order)), self.n)]
-        row = row[points[row] > self.largest[sample[row]]]
+        row = highest(sample, points, self.largest)
         self.largest[sample[row]] = points[row]
-        self._put(sample[row], {m: b[row] for m, b in boxes.items()})
+        self._put(sample[row], pick(boxes, row))
 
     def _succeed(self, sample: Tensor, boxes: Boxes, number: Tensor) -> None:
         self.success[sample] = True
@@ -268,7 +252,7 @@ class Search:
         width = max([1, *(b.shape[1] for b in boxes.values())])
         for m, kept in self.spent.items():
             if kept.shape[1] < width:
-                kept = torch.nn.functional.pad(kept, (0, 0, 0, width - kept.shape[1]))
+                kept = pad(kept, (0, 0, 0, width - kept.shape[1]))
             kept[sample] = 0
             if m in boxes:
                 kept[sample, : boxes[m].shape[1]] = boxes[m]
@@ -286,32 +270,16 @@ class Search:
     def shrink(self) -> None:
         """Successful sets made smaller, where that has not been done."""
         sample = (self.success & ~self.small).nonzero().flatten()
-        boxes, calls = shrunk(self._flips, sample, {m: b[sample] for m, b in self.spent.items()})
+        boxes, calls = shrunk(self._flips, sample, pick(self.spent, sample))
         self.calls[sample] += calls
         self._put(sample, boxes)
 
     def found(self) -> Found:
         """What came of the steps taken so far."""
-        everyone = torch.arange(self.n)
-        self.spent = _compact(self.spent)
-        used = {m: b * self.success[:, None, None] for m, b in self.spent.items()}
-        return Found(
-            success=self.success,
-            removed={m: self.removal.count(m, everyone, b) for m, b in used.items()},
-            spent=self.spent,
-            probes=self.probes,
-            tries=self.tries,
-            calls=self.calls,
-            candidates=self.count,
-        )
-
-
-def _rank(sample: Tensor) -> Tensor:
-    """How many earlier rows are of the same sample, long [T]."""
-    order = torch.argsort(sample, stable=True)
-    sizes = torch.unique_consecutive(sample[order], return_counts=True)[1]
-    start = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-    return torch.empty_like(sample).scatter_(0, order, torch.arange(len(sample)) - start)
+        spent, everyone = _compact(self.spent), torch.arange(self.n)
+        used = {m: b * self.success[:, None, None] for m, b in spent.items()}
+        removed = {m: self.removal.count(m, everyone, b) for m, b in used.items()}
+        return Found(self.success, removed, spent, self.probes, self.tries, self.calls, self.count)
 
 
 def _nested(boxes: Boxes) -> Tensor:
@@ -336,6 +304,3 @@ def _compact(boxes: Boxes) -> dict[str, Tensor]:
         order = empty.to(torch.int8).argsort(dim=1, stable=True)[:, :wide]
         out[m] = b.gather(1, order[..., None].expand(-1, -1, b.shape[2]))
     return out
-
-
-__all__ = ["Found", "Parts", "Search", "schedule"]
