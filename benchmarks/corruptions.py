@@ -32,7 +32,7 @@ from muroan.interventions.perturbations import SEVERITIES, Draws, Perturbation, 
 from muroan.interventions.perturbations.tools import opened
 from muroan.modality import Image
 from muroan.randomness import sample_keys
-from muroan.robustness.distribution_shift.corruptions.probe import CHUNK_NUMBERS, CHUNK_VALUES
+from muroan.robustness.distribution_shift.corruptions.sweep import CHUNK_NUMBERS, CHUNK_VALUES
 
 THEIRS = {"jpeg": "jpeg_compression", "elastic": "elastic_transform"}
 # What it needs looks for a module `coverage`, and would find the script of that name beside this one.

@@ -113,9 +113,7 @@ def _found(difference: Estimate) -> str:
 
 def findings_of_the_source(evidence: Evidence) -> dict[str, tuple[str, str]]:
     """Each with the accuracy that it costs more (positive: as the source says), paired, and what that decides."""
-    sides, one = read(evidence)
-    by = clusters(one)
-    image, text = sides
+    whole, (image, text) = read(evidence)
 
     def right(side: Side, *names: str) -> Any:
         return average([side.of[c].right.mean(axis=1) for c in names])
@@ -126,12 +124,12 @@ def findings_of_the_source(evidence: Evidence) -> dict[str, tuple[str, str]]:
     others = [c for c in image.of if c != "zoom_blur"]
     worst = min(others, key=lambda c: right(image, c).mean())
     differences = {
-        "pictures cost more than texts": text.overall - image.overall,
+        "pictures cost more than texts": text.right - image.right,
         f"zoom blur costs more than any other change of pictures (the worst other: {worst})": right(image, worst)
         - right(image, "zoom_blur"),
         "characters cost more than words": right(text, *family("word")) - right(text, *family("character")),
     }
-    found = {name: mean(d, by, bounds=(-1, 1)) for name, d in differences.items()}
+    found = {name: whole.mean(d, (-1, 1)) for name, d in differences.items()}
     return {name: (str(e), _found(e)) for name, e in found.items()}
 
 
@@ -149,8 +147,8 @@ def gated(model: Model, data: Dataset, limit: int) -> dict[str, Any]:
     for name, tries in (("gate", 100), ("no gate", 1)):
         probe = Corruptions(limit=limit, corruptions=WORDS, given=judge(), tries=tries)
         evidence, found, _ = observed(probe, model, data)
-        (side,), one = read(evidence)
-        kept[name] = side.overall
+        whole, (side,) = read(evidence)
+        kept[name] = side.right
         rows = evidence.of().filter(pl.col("tries").is_not_null())
         out[name] = {
             c: {
@@ -170,19 +168,18 @@ def gated(model: Model, data: Dataset, limit: int) -> dict[str, Any]:
             "below 0.9": round(float((rows["similarity"] < ALIKE).mean() or 0), 4),
         }
         out[f"{name}: accuracy by severity"] = by_severity(evidence, side.modality)
-    by = clusters(one)
-    out["accuracy that the gate saves, paired"] = str(mean(kept["gate"] - kept["no gate"], by, bounds=(-1, 1)))
+    out["accuracy that the gate saves, paired"] = str(whole.mean(kept["gate"] - kept["no gate"], (-1, 1)))
     return out
 
 
 def bed(model: Model, data: Dataset, limit: int) -> dict[str, Any]:
     """Everything of one bed."""
     evidence, named, quarantined = observed(Corruptions(limit=limit, given=textures()), model, data)
-    sides, one = read(evidence)
+    whole, sides = read(evidence)
     both = [s.modality for s in sides]
     drops = {(m, c): f.estimate for (metric, m, c), f in named.items() if metric == "drop"}
     return {
-        "clean accuracy": str(mean(one["clean_correct"].cast(pl.Float64), clusters(one), bounds=(0, 1))),
+        "clean accuracy": str(whole.mean("clean_correct", (0, 1))),
         "perturbations": {s.modality: len(s.of) for s in sides},
         "impact (MMI)": {m: str(named["mmi", m, None].estimate) for m in both},
         "by severity": {m: by_severity(evidence, m) for m in both},

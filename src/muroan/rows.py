@@ -87,8 +87,9 @@ class Rows:
     def level(self) -> float:
         return self.about.level
 
-    def where(self, keep: pl.Expr | ArrayLike) -> Rows:
-        """The rows for which an expression holds, or bools [N] are true."""
+    def where(self, keep: What) -> Rows:
+        """The rows for which a column or an expression holds, or bools [N] are true."""
+        keep = pl.col(keep) if isinstance(keep, str) else keep
         mask = keep if isinstance(keep, pl.Expr) else pl.Series(np.asarray(keep, dtype=bool))
         return replace(self, frame=self.frame.filter(mask))
 

@@ -39,12 +39,11 @@ def _counted(s: Side) -> str:
     few = [c for c, o in s.of.items() if o.severities != s.severities]
     fewer = f" ({', '.join(few)}: fewer, and each counts as one perturbation)" if few else ""
     severities = ", ".join(map(str, s.severities))
-    return f"{s.modality}: {len(s.of)} perturbations at severities {severities}{fewer} on {int(s.has.sum())} samples."
+    return f"{s.modality}: {len(s.of)} perturbations at severities {severities}{fewer} on {len(s.rows)} samples."
 
 
 def _unchanged(s: Side) -> list[str]:
-    keep = s.has > 0
-    shares = {c: float(o.changed[keep].mean()) for c, o in s.of.items()}
+    shares = {c: float(o.changed.mean()) for c, o in s.of.items()}
     rewritten = [c for c, o in s.of.items() if o.family == SENTENCE]
     same = ", ".join(f"{c} {v:.0%}" for c, v in shares.items() if v < 0.99 and c not in rewritten)
     out = [f"{s.modality}: some inputs held nothing that could be changed; changed were: {same}."] if same else []
@@ -58,12 +57,11 @@ def _meaning(sides: Sequence[Side], alike: float, most: int) -> list[str]:
     short = "Of a short text at least one word is touched at every severity."
     judged = []
     for s in sides:
-        keep = s.has > 0
         of = []
         for c, o in s.of.items():
-            if o.gated:
-                cosine, below = o.similarity[keep].mean(dtype=np.float64), (o.similarity[keep] < alike).mean()
-                tries = "" if o.family == SENTENCE else f", {o.tries[keep].mean():.1f} tries"
+            if o.similarity is not None and o.tries is not None:
+                cosine, below = o.similarity.mean(dtype=np.float64), (o.similarity < alike).mean()
+                tries = "" if o.family == SENTENCE else f", {o.tries.mean():.1f} tries"
                 of.append(f"{c} {cosine:.3f}{tries}, {below:.0%} never alike")
         if of:
             judged.append(f"{s.modality}: {'; '.join(of)}.")

@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
-import torch
-from torch import Tensor
 
 from muroan.batch import Schema
 from muroan.clean import Clean
-from muroan.content import digests, distinct
+from muroan.content import digests
 from muroan.errors import AskedWrongly, unknown
 from muroan.evidence import Evidence
-from muroan.finding import Conclusion, Metric
+from muroan.figure import Figure
+from muroan.finding import Conclusion
 from muroan.interventions.perturbations import SEVERITIES, TABLE, Perturbation, of_kind
-from muroan.interventions.perturbations.fidelity import (
-    ALIKE,
-    MEANING,
-    TRIES,
-    Changed,
-    Gate,
-    Judge,
-    changed,
-)
+from muroan.interventions.perturbations.fidelity import ALIKE, MEANING, TRIES, Gate, Judge
 from muroan.interventions.perturbations.image import REFERENCE_SIZE
 from muroan.interventions.perturbations.tools import missing, named, opened
-from muroan.modality import Image, Modality, Text, Value, take
+from muroan.modality import Image, Modality, Text, take
 from muroan.model import Model
-from muroan.panels import panels
-from muroan.probe import Observation, Probe, Shown
-from muroan.randomness import Words, sample_keys
+from muroan.panels import Shown, before_after, turned
+from muroan.probe import Observation, Probe
 from muroan.registry import register
-from muroan.robustness.distribution_shift.corruptions.findings import CorruptionFindings, said
+from muroan.robustness.distribution_shift.corruptions.charts import charts
+from muroan.robustness.distribution_shift.corruptions.findings import say_all, spoken
 from muroan.robustness.distribution_shift.corruptions.notes import notes
-from muroan.robustness.distribution_shift.corruptions.rows import Outcomes, rows
+from muroan.robustness.distribution_shift.corruptions.sides import read
+from muroan.robustness.distribution_shift.corruptions.sweep import Sweep
+from muroan.say import Say
 
-CHUNK_NUMBERS = 2**19
-"""Numbers (pixels, samples, cells) changed at once: what stays in the processor's cache, and bounds memory."""
-CHUNK_VALUES = 32
-"""But never fewer values than this at once, since a model is slow on few."""
-CHUNK_TEXTS = 512
 MOST_TRIES = 10_000
 
 
@@ -55,18 +42,10 @@ class Corruptions(Probe):
     value depends on its contents, the seed and the perturbation, not on the severity or the batch. A sample that
     lacks the modality is left as it is, and left out of that modality's figures.
 
-    Figures (Qiu et al., DMLR 2024, arXiv 2212.08044):
-
-    - MMI, multimodal impact = (s_clean − mean s_perturbed) / s_clean, s being accuracy, the mean over perturbations
-      and severities. 0: no effect; 1: all that was right is lost; below 0: better when perturbed. The headline is the
-      mean over modalities, each judged too.
-    - worst corruption: the same for the one perturbation, averaged over severities, that costs most, with an
-      interval that holds for all of them at once (the largest of many noisy figures is biased). A model that goes
-      blind on two classes loses half, so the limit is below that.
-    - flips: of the samples that were right the share that is wrong when perturbed; consistency: the share of samples
-      whose answer stays the same, right or wrong.
-    - drop: accuracy lost, paired, per perturbation.
-    - similarity, out of tries: with a judge of meaning, how alike what was drawn is to the original, per perturbation.
+    The headline is MMI, multimodal impact, a mean over modalities, each judged too. The worst corruption has an
+    interval that holds for all of them at once (the largest of many noisy figures is biased); a model that goes blind
+    on two classes loses half, so the limit is below that. With a judge of meaning it is said of each perturbation how
+    alike what was drawn is to the original.
 
     A perturbation with fewer severities (a rewrite of a sentence has one) counts as one perturbation all the same.
     The null change (values encoded anew, unchanged) is the control of all: it must be 0.
@@ -93,41 +72,41 @@ class Corruptions(Probe):
         "Qiu et al., DMLR 2024 (arXiv 2212.08044): MMI = (s_clean − mean s_perturbed) / s_clean; "
         "constants of Hendrycks and Dietterich, ICLR 2019 (ImageNet-C)"
     )
-    metrics = (
-        Metric(
-            name="mmi",
+    figures = (
+        Figure(
+            "mmi",
             says="Share of the clean accuracy lost on average over perturbations and severities. "
             "0: nothing; 1: everything; below 0: better when perturbed.",
             limit=0.2,
         ),
-        Metric(
-            name="worst_corruption",
+        Figure(
+            "worst_corruption",
             says="Share of the clean accuracy lost under the perturbation that costs most, averaged over severities. "
             "0: none costs anything; 1: one of them costs everything.",
             limit=0.4,
         ),
-        Metric(
-            name="flip_rate",
+        Figure(
+            "flip_rate",
             says="Of the samples that were right, the share that is wrong when perturbed, on average. 0: none; 1: all.",
         ),
-        Metric(
-            name="consistency",
+        Figure(
+            "consistency",
             says="Share of samples whose answer stays the same when perturbed, on average. 1: all; 0: none.",
             better="higher",
         ),
-        Metric(
-            name="drop",
+        Figure(
+            "drop",
             says="Accuracy lost under this perturbation, averaged over severities. 0: nothing; 1: everything.",
             unit="points",
         ),
-        Metric(
-            name="similarity",
+        Figure(
+            "similarity",
             says="Cosine of the changed text with the original by the judge of meaning that the user names, averaged "
             "over severities. 1: the same to it; 0: nothing in common.",
             better="higher",
         ),
-        Metric(
-            name="out_of_tries",
+        Figure(
+            "out_of_tries",
             says="Share of changed texts that were accepted although no try was alike enough. 0: none; 1: all.",
         ),
     )
@@ -180,140 +159,54 @@ class Corruptions(Probe):
         return f"no perturbation fits these inputs ({', '.join(kinds)})"
 
     def observe(self, clean: Clean) -> Observation:
-        frames: list[pl.DataFrame] = []
-        shown: list[Shown] = []
+        frames, shown = [], []
         for m in clean.model.modalities:
-            judge = self._judge(clean.batch.modalities[m])
-            for p, severity, found in self._conditions(clean, m, judge):
-                frames.append(rows(clean, m, p, severity, found))
-            shown += self._shown(clean, m, frames, judge)
+            modality = clean.batch.modalities[m]
+            sweep = Sweep(clean, m, self.name, self._scale(modality), self._gate(modality))
+            tried = [
+                (p, severity, rows)
+                for p in self.chosen(modality)
+                for severity, rows in zip(self.levels(p), sweep.rows(p, self.levels(p)), strict=True)
+            ]
+            frames += [*sweep.rows(None, (0,)), *(rows for *_, rows in tried)]
+            shown += _shown(sweep, tried)
         return Observation(pl.concat(frames), sorted(shown, key=lambda s: (s.rank, s.sample))[:2])
 
     def _scale(self, modality: Modality) -> float:
-        if not self.scale_to_size or not isinstance(modality, Image):
-            return 1.0
-        return min(modality.size) / REFERENCE_SIZE
+        return min(modality.size) / REFERENCE_SIZE if self.scale_to_size and isinstance(modality, Image) else 1.0
 
-    def _judge(self, modality: Modality) -> Judge | None:
+    def _gate(self, modality: Modality) -> Gate | None:
         given = named(self.given)
-        return Judge(opened(MEANING, given[MEANING])) if MEANING in given and modality.kind == Text.kind else None
-
-    def _keys(self, clean: Clean, modality: str, p: Perturbation, contents: Sequence[str]) -> Words:
-        return sample_keys(contents, clean.seed, self.name, modality, p.name)
-
-    def _changed(
-        self, p: Perturbation, values: Value, severities: Sequence[int], keys: Words, of: Modality, judge: Judge | None
-    ) -> Iterator[Changed]:
-        gate = Gate(judge, self.alike, self.tries) if judge is not None and p.gated else None
-        return changed(p, values, severities, keys, of, gate, scale=self._scale(of))
-
-    def _conditions(
-        self, clean: Clean, m: str, judge: Judge | None
-    ) -> Iterator[tuple[Perturbation | None, int, Outcomes]]:
-        """The null change, then each perturbation at each severity."""
-        modality = clean.batch.modalities[m]
-        known, own = clean.batch.unique(m)
-        values, which, contents = distinct(known)
-        own = which[own]
-        here = clean.batch.present.get(m, torch.ones(len(clean), dtype=torch.bool))
-        asked: list[Perturbation | None] = [None, *self.chosen(modality)]
-        # Perturbation by perturbation, so that what is kept at once is one perturbation's outcomes; chunk by chunk
-        # within it, so that changed values and their codes are let go as soon as they are fused.
-        size = (
-            CHUNK_TEXTS if isinstance(values, list) else max(CHUNK_VALUES, CHUNK_NUMBERS // max(1, values[0].numel()))
-        )
-        for p in asked:
-            levels = (0,) if p is None else self.levels(p)
-            out = {s: Outcomes.of(clean) for s in levels}
-            for start in range(0, len(values), size):
-                part = range(start, min(start + size, len(values)))
-                at = torch.nonzero((own >= part.start) & (own < part.stop) & here).flatten()
-                if len(at) == 0:
-                    continue
-                some = take(values, part)
-                new: Iterable[Changed] = [Changed(some)]
-                if p is not None:
-                    keys = self._keys(clean, m, p, [contents[i] for i in part])
-                    new = self._changed(p, some, levels, keys, modality, judge)
-                self._fuse(clean, m, some, new, own[at] - start, at, list(out.values()))
-                if judge is not None:
-                    judge.forget()
-            for severity, outcome in out.items():
-                yield p, severity, outcome
-
-    def _fuse(
-        self,
-        clean: Clean,
-        m: str,
-        original: Value,
-        changes: Iterable[Changed],
-        own: Tensor,
-        at: Tensor,
-        out: Sequence[Outcomes],
-    ) -> None:
-        """Writes what the samples at `at`, whose values are `changes[severity].values[own]`, get into `out`."""
-        model = clean.model
-        others = {o: clean.index[o][at] for o in model.modalities if o != m}
-        codes = {o: clean.codes[o] for o in others}
-        if isinstance(original, Tensor):
-            for new, outcome in zip(changes, out, strict=True):
-                index = {**others, m: own}
-                outcome.logits[at] = model.logits(
-                    {**codes, m: model.encode(m, new.values)}, index, self._present(clean, at)
-                )
-                outcome.changed[at] = (new.values != original).flatten(1).any(dim=1)[own]
-            return
-        # Texts at neighbouring severities are often the same: each is encoded once for all of them.
-        texts = list(changes)
-        unlike, where, _ = distinct([t for new in texts for t in new.values])
-        code = model.encode(m, unlike)
-        for k, (new, outcome) in enumerate(zip(texts, out, strict=True)):
-            index = {**others, m: where[k * len(original) + own]}
-            outcome.logits[at] = model.logits({**codes, m: code}, index, self._present(clean, at))
-            outcome.changed[at] = torch.tensor([a != b for a, b in zip(new.values, original, strict=True)])[own]
-            if new.similarity is not None and new.tries is not None:
-                outcome.similarity[at], outcome.tries[at] = new.similarity[own], new.tries[own]
-
-    def _present(self, clean: Clean, at: Tensor) -> dict[str, Tensor] | None:
-        return {o: p[at] for o, p in clean.batch.present.items()} or None
-
-    def _shown(self, clean: Clean, m: str, frames: Sequence[pl.DataFrame], judge: Judge | None) -> list[Shown]:
-        """The sample that the weakest change of this modality turns from right to wrong."""
-        modality = clean.batch.modalities[m]
-        right = clean.correct.numpy()
-        for severity in SEVERITIES:
-            for frame in frames:
-                if frame["modality"][0] != m or frame["severity"][0] != severity:
-                    continue
-                lost = np.flatnonzero(right & ~frame["correct"].to_numpy())
-                if len(lost) == 0:
-                    continue
-                i = min(lost.tolist(), key=lambda j: clean.batch.ids[j])
-                p = next(p for p in self.chosen(modality) if p.name == frame["corruption"][0])
-                value = take(clean.batch.inputs[m], [i])
-                keys = self._keys(clean, m, p, digests(value))
-                (new,) = self._changed(p, value, (severity,), keys, modality, judge)
-                classes = clean.model.classes
-                return [
-                    Shown(
-                        sample=clean.batch.ids[i],
-                        title=f"Wrong after {said(p.name)} of the {m} at severity {severity}",
-                        panels=panels(clean.batch.take([i]), 0, {m: (f"{said(p.name)} {severity}", new.values)}),
-                        caption=f"Right before; {classes[int(frame['predicted'][i])]!r} instead of "
-                        f"{classes[int(clean.predicted[i])]!r}.",
-                        rank=float(severity),
-                    )
-                ]
-        return []
+        if MEANING not in given or modality.kind != Text.kind:
+            return None
+        return Gate(Judge(opened(MEANING, given[MEANING])), self.alike, self.tries)
 
     def conclude(self, evidence: Evidence) -> Conclusion:
-        found = CorruptionFindings(evidence, self.name, self.alike)
-        said = notes(
-            found.sides,
-            evidence.about,
-            scaled=self.scale_to_size,
-            asked=self.corruptions,
-            alike=self.alike,
-            most=self.tries,
+        say = Say(self.name)
+        whole, sides = read(evidence)
+        if not sides:
+            reason = "no sample has an input that could be perturbed"
+            say.nothing(("mmi", "worst_corruption"), "What perturbed inputs cost", reason)
+            return Conclusion(findings=say.findings)
+        say_all(say, whole, sides, self.alike)
+        drawn = [chart for side in sides for chart in charts(side, self.alike)]
+        scaled, asked, about = self.scale_to_size, self.corruptions, evidence.about
+        return Conclusion(
+            findings=say.findings,
+            charts=drawn,
+            notes=notes(sides, about, scaled=scaled, asked=asked, alike=self.alike, most=self.tries),
         )
-        return Conclusion(findings=found.findings(), charts=found.charts(), notes=said)
+
+
+def _shown(sweep: Sweep, tried: Sequence[tuple[Perturbation, int, pl.DataFrame]]) -> list[Shown]:
+    """The sample that the weakest change of this modality turns from right to wrong."""
+    batch, m = sweep.clean.batch, sweep.modality
+    for p, severity, rows in sorted(tried, key=lambda t: t[1]):
+        if (lost := turned(sweep.clean, rows["predicted"])) is not None:
+            i, caption = lost
+            value = take(batch.inputs[m], [i])
+            (new,) = sweep.changed(p, value, (severity,), digests(value))
+            title = f"Wrong after {spoken(p.name)} of the {m} at severity {severity}"
+            after = {m: (f"{spoken(p.name)} {severity}", new.values)}
+            return [before_after(batch, i, title, after, caption=caption, rank=float(severity))]
+    return []

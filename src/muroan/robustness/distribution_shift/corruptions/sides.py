@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from muroan.evidence import AUDITED, Evidence
+from muroan.evidence import Evidence
 from muroan.interventions.perturbations import TABLE
+from muroan.rows import Floats, Rows
 
-Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Singles = NDArray[np.float32]
 
 NULL = 0
 """The severity of the null change."""
 UNDEFINED = "nothing is right on clean inputs, so no share of it can be lost"
-
-
-def relative_drop(sums: Floats, clean: Sequence[int], perturbed: Sequence[int]) -> Floats:
-    """1 − perturbed / clean of totals [B, K], for pairs of columns: [B, pairs]; NaN where nothing was right."""
-    before, after = sums[:, list(clean)], sums[:, list(perturbed)]
-    return np.asarray(np.where(before > 0, 1 - after / np.where(before > 0, before, 1), np.nan))
 
 
 def mmi(clean: float, perturbed: float) -> float:
@@ -35,10 +31,10 @@ def mmi(clean: float, perturbed: float) -> float:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcomes of one perturbation, of all samples, a column a severity: it may have fewer than another.
+    """Outcomes of one perturbation [n, S], a column a severity: it may have fewer than another.
 
-    right, same, changed: bool [N, S]: right, the same answer as clean, and the input is not what it was. similarity,
-    tries: [N, S] of the fidelity gate, NaN where there was none.
+    right, same, changed: right, the same answer as clean, and the input is not what it was. similarity, tries: of the
+    fidelity gate; None where no judge looked.
     """
 
     family: str
@@ -46,32 +42,26 @@ class Outcome:
     right: Bools
     same: Bools
     changed: Bools
-    similarity: NDArray[np.float32]
-    tries: NDArray[np.float32]
+    similarity: Singles | None = None
+    tries: Singles | None = None
 
-    @property
-    def gated(self) -> bool:
-        """Whether a judge looked at it."""
-        return bool(np.isfinite(self.similarity).any())
-
-    def at(self, severity: int, keep: Bools) -> Floats | None:
-        """Right at a severity, of the samples that are kept; None where it has no such severity."""
+    def at(self, severity: int) -> Floats | None:
+        """Right at a severity; None where it has no such severity."""
         if severity not in self.severities:
             return None
-        return np.asarray(self.right[keep, self.severities.index(severity)], dtype=np.float64)
+        return self.right[:, self.severities.index(severity)].astype(np.float64)
 
 
 @dataclass(frozen=True)
 class Side:
-    """Outcomes of one modality's conditions, of all samples (rows in the order of their names).
+    """Outcomes of one modality's conditions, of the n samples that have it, in the order of their names.
 
-    has [N]: 1 where the sample has the modality, others are no part of its figures. null [N]: right after the null
-    change.
+    has bool [N]: which of all samples these are. rows: theirs, after the null change.
     """
 
     modality: str
-    has: Floats
-    null: Floats
+    has: Bools
+    rows: Rows
     of: Mapping[str, Outcome]
 
     @property
@@ -80,9 +70,20 @@ class Side:
         return tuple(sorted({s for o in self.of.values() for s in o.severities}))
 
     @property
-    def overall(self) -> Floats:
-        """Right on average over severities, then over perturbations [N]."""
+    def right(self) -> Floats:
+        """Right on average over severities, then over perturbations [n]."""
         return average([o.right.mean(axis=1) for o in self.of.values()])
+
+    @property
+    def same(self) -> Floats:
+        """The same answer, on the same average [n]."""
+        return average([o.same.mean(axis=1) for o in self.of.values()])
+
+    def among_all(self, values: Floats) -> Floats:
+        """Values [n] as those of all samples [N], 0 where a sample lacks the modality."""
+        whole = np.zeros(len(self.has))
+        whole[self.has] = values
+        return whole
 
 
 def average(columns: Sequence[Floats]) -> Floats:
@@ -90,55 +91,42 @@ def average(columns: Sequence[Floats]) -> Floats:
     return np.asarray(np.mean(columns, axis=0))
 
 
-def read(evidence: Evidence) -> tuple[list[Side], pl.DataFrame]:
-    """The sides with at least one perturbation and one sample, and one row per sample."""
-    known = {p.name: k for k, p in enumerate(TABLE)}
-    one = pl.DataFrame()
-    conditions: dict[str, dict[tuple[str, int], pl.DataFrame]] = {}
+def read(evidence: Evidence) -> tuple[Rows, list[Side]]:
+    """A row for each of all samples, and the sides with at least one perturbation and one sample."""
+    nulls: dict[str, Rows] = {}
+    conditions: dict[str, dict[tuple[str, str], dict[int, pl.DataFrame]]] = {}
     # A condition at a time, and of it only what is looked at: all of them at once would grow with their number.
     for condition in evidence.conditions():
-        rows = evidence.of(AUDITED, condition).sort("sample")
-        one = rows if one.is_empty() else one
-        first = rows.row(0, named=True)
-        conditions.setdefault(str(first["modality"]), {})[str(first["corruption"]), int(first["severity"])] = (
-            rows.select(
-                pl.col("family").cast(pl.Categorical),
-                *("present", "changed", "correct", "similarity", "tries"),
-                same=pl.col("predicted") == pl.col("clean_predicted"),
-            )
+        rows = Rows.of(evidence, condition)
+        first = rows.frame.row(0, named=True)
+        modality = str(first["modality"])
+        if first["severity"] == NULL:
+            kept = rows.frame.select("sample", "cluster", "present", "correct", "clean_correct")
+            nulls[modality] = replace(rows, frame=kept)
+            continue
+        judged = ("similarity", "tries") if rows.frame["similarity"].count() else ()
+        frames = conditions.setdefault(modality, {}).setdefault((str(first["corruption"]), str(first["family"])), {})
+        frames[int(first["severity"])] = rows.frame.filter("present").select(
+            "correct", "changed", pl.col(judged).cast(pl.Float32), same=pl.col("predicted") == pl.col("clean_predicted")
         )
-    sides = []
-    for modality, frames in conditions.items():
-        null = next(frame for (_, s), frame in frames.items() if s == NULL)
-        names = sorted({c for c, s in frames if s != NULL}, key=lambda c: (known.get(c, len(known)), c))
-        if names and null["present"].any():
-            sides.append(
-                Side(
-                    modality=modality,
-                    has=null["present"].cast(pl.Float64).to_numpy(),
-                    null=null["correct"].cast(pl.Float64).to_numpy(),
-                    of={c: _outcome({s: f for (d, s), f in frames.items() if d == c}) for c in names},
-                )
-            )
-    return sides, one
+    sides = [_side(m, nulls[m], of) for m, of in conditions.items() if nulls[m]["present"].any()]
+    return next(iter(nulls.values())), sides
 
 
-def _outcome(frames: Mapping[int, pl.DataFrame]) -> Outcome:
-    severities = tuple(sorted(frames))
+def _side(modality: str, null: Rows, conditions: Mapping[tuple[str, str], Mapping[int, pl.DataFrame]]) -> Side:
+    order = {p.name: k for k, p in enumerate(TABLE)}
+    names = sorted(conditions, key=lambda c: (order.get(c[0], len(order)), c))
+    of = {name: _outcome(family, conditions[name, family]) for name, family in names}
+    return Side(modality, null.column("present"), null.where("present"), of)
 
-    def table(column: str) -> Bools:
+
+def _outcome(family: str, frames: Mapping[int, pl.DataFrame]) -> Outcome:
+    severities = sorted(frames)
+
+    def table(column: str) -> NDArray[Any]:
         return np.stack([frames[s][column].to_numpy() for s in severities], axis=1)
 
-    def numbers(column: str) -> NDArray[np.float32]:
-        columns = [frames[s][column].cast(pl.Float32).fill_null(float("nan")).to_numpy() for s in severities]
-        return np.stack(columns, axis=1)
-
-    return Outcome(
-        family=str(frames[severities[0]]["family"][0]),
-        severities=severities,
-        right=table("correct"),
-        same=table("same"),
-        changed=table("changed"),
-        similarity=numbers("similarity"),
-        tries=numbers("tries"),
-    )
+    outcomes = (table("correct"), table("same"), table("changed"))
+    if "similarity" not in frames[severities[0]].columns:
+        return Outcome(family, tuple(severities), *outcomes)
+    return Outcome(family, tuple(severities), *outcomes, table("similarity"), table("tries"))
