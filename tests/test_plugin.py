@@ -22,9 +22,14 @@ def test_it_is_found_by_its_entry_point_and_listed():
     assert type(plugin()).__module__ == "muroan_brightness"
 
 
-@pytest.mark.parametrize("name", [c.name for c in checks.of(plugin())] if "brightness" in names else [])
+def contract():
+    change = registry.methods("interventions")["brightness_shift"]()
+    return {c.name: c for thing in (plugin(), change) for c in checks.of(thing)}
+
+
+@pytest.mark.parametrize("name", contract() if "brightness" in names else [])
 def test_contract(name):
-    next(c for c in checks.of(plugin()) if c.name == name)()
+    contract()[name]()
 
 
 def test_a_plugin_that_fails_to_import_warns_and_breaks_nothing(monkeypatch, tmp_path):

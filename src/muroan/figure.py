@@ -55,10 +55,11 @@ class Figure:
     honest. A metric that has several lines says so in the first.
 
     of: what is measured; a line without it is promised here and concluded by the probe's own code. at: the condition
-    whose rows it is measured on; minus: the condition whose same samples are taken off, pair by pair. beside: what
-    stands beside it as a control, a label -> the condition that the same is measured on, or another measure of the
-    same rows. title: of the finding. by_group: title of the same figure for each value of each group, which is never
-    judged; "" for none. named: whether the finding bears the name of its condition. note: what a reader should know.
+    whose rows it is measured on, "" for those of all together; minus: the condition whose same samples are taken off,
+    pair by pair. beside: what stands beside it as a control, a label -> the condition that the same is measured on, or
+    another measure of the same rows. title: of the finding. by_group: title of the same figure for each value of each
+    group, which is never judged; "" for none. named: whether the finding bears the name of its condition. note: what a
+    reader should know.
 
     A line whose condition, or whose `minus`, nobody observed is left out.
     """
@@ -126,9 +127,9 @@ def conclude(
     """The findings of a table, headline first and details by group last, with its charts."""
     say, groups = Say(probe), Say(probe)
     for f in lines:
-        if f.of is None or not all(len(rows.get(c, ())) for c in (f.at, f.minus or f.at)):
+        if f.of is None or not all(len(rows.get(c, ())) for c in (f.at, f.minus) if c):
             continue
-        here = rows[f.at]
+        here = rows[f.at] if f.at else Rows.together(rows.values())
         estimate = f.of.over(here, rows[f.minus]) if f.minus else f.of(here)
         controls = {
             label: f.of(rows[c]) if isinstance(c, str) else c(here)

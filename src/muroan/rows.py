@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -58,6 +58,13 @@ class Rows:
         """The rows of a condition (of all, if none is named) in a split, of those samples that `among` holds for."""
         frame = evidence.of(split, condition)
         return Rows((frame if among is None else frame.filter(among)).sort("sample"), evidence.about, len(frame))
+
+    @staticmethod
+    def together(conditions: Collection[Rows]) -> Rows:
+        """The rows of several conditions; those of one sample are alike, and so a cluster if the sample is in none."""
+        frame = pl.concat([rows.frame for rows in conditions], how="diagonal").sort("sample", "condition")
+        own = pl.col("cluster").fill_null(pl.col("sample"))
+        return replace(next(iter(conditions)), frame=frame.with_columns(cluster=own))
 
     def __len__(self) -> int:
         return len(self.frame)

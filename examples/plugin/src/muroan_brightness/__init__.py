@@ -2,89 +2,94 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-import polars as pl
 import torch
 from torch import Tensor
 
 import muroan
-from muroan.estimate import paired_difference, proportion
-from muroan.evidence import clusters
-from muroan.finding import Bar, BarChart, Conclusion
+from muroan.figure import Bars, lost, share
+from muroan.finding import Chart
 from muroan.modality import Value
 from muroan.organisms import clinic
 
 
 @muroan.register
+@dataclass(frozen=True)
+class Shift(muroan.Intervention):
+    """Only pictures are encoded again, each distinct one once; what else the model reads is taken from the clean pass.
+
+    by: what is added to every pixel, in units of the full range.
+    """
+
+    name = "brightness_shift"
+    does = "Makes every picture brighter, or darker."
+
+    by: float = 0.2
+
+    @property
+    def condition(self) -> str:
+        return f"shift {self.by:+g}"
+
+    def arrives(self, clean: muroan.Clean) -> muroan.Arrived:
+        codes = dict(clean.codes)
+        for m, modality in clean.model.modalities.items():
+            if modality.kind == "image":
+                pictures, _ = clean.batch.unique(m)
+                codes[m] = clean.model.encode(m, (pictures + self.by).clamp(0, 1))
+        return muroan.Arrived(codes, clean.index)
+
+    def nothing(self) -> Shift:
+        return replace(self, by=0.0)
+
+
+@muroan.register
 @dataclass(frozen=True, kw_only=True)
 class Brightness(muroan.Probe):
-    """Shifts the brightness of every picture and compares decisions with those on the untouched ones.
-
-    Only pictures are encoded again, each distinct one once; what else the model reads is taken from the clean pass.
-    """
+    """Shifts the brightness of every picture and compares decisions with those on the untouched ones."""
 
     name = "robustness.brightness"
     question = "Does the model survive a darker or a brighter picture?"
     place = "robustness/distribution_shift"
     source = "an example; brightness is one of the corruptions of Hendrycks and Dietterich 2019"
-    metrics = (
-        muroan.Metric(
-            name="accuracy_lost",
+    figures = (
+        muroan.Figure(
+            "accuracy_lost",
+            "Accuracy lost to a change of brightness",
+            lost("clean_correct", "right"),
             says="Accuracy on untouched pictures minus accuracy on shifted ones. 0: brightness does not matter.",
             limit=0.1,
         ),
-        muroan.Metric(
-            name="accuracy", says="Share of right answers under one shift; 1: always right.", better="higher"
+        muroan.Figure(
+            "accuracy",
+            "Accuracy",
+            share("right"),
+            judged=False,
+            named=True,
+            says="Share of right answers under one shift; 1: always right.",
+            better="higher",
         ),
     )
     finds = {"robustness.brightness-reader": ("accuracy_lost",)}
-    outcomes = {"correct": "higher"}
+    outcomes = {"right": "higher"}
 
     shifts: tuple[float, ...] = (-0.2, 0.2)
     """What is added to every pixel, in units of the full range."""
 
     def applies(self, model: muroan.Model, schema: muroan.Schema) -> str | None:
-        if any(schema.modalities[m].kind == "image" for m in model.modalities):
-            return None
-        return "the model reads no pictures"
+        pictures = any(schema.modalities[m].kind == "image" for m in model.modalities)
+        return None if pictures else "the model reads no pictures"
 
-    def observe(self, clean: muroan.Clean) -> muroan.Observation:
-        frames = []
-        for shift in self.shifts:
-            codes = dict(clean.codes)
-            for m in clean.model.modalities:
-                if clean.model.modalities[m].kind == "image":
-                    pictures, _ = clean.batch.unique(m)
-                    codes[m] = clean.model.encode(m, (pictures + shift).clamp(0, 1))
-            predicted = clean.model.logits(codes, clean.index).argmax(dim=1)
-            frames.append(clean.rows(f"shift {shift:+g}", correct=predicted == clean.batch.targets))
-        return muroan.Observation(pl.concat(frames))
+    def asks(self, clean: muroan.Clean) -> Iterable[Shift]:
+        return [Shift(by) for by in self.shifts]
 
-    def conclude(self, evidence: muroan.Evidence) -> Conclusion:
-        rows = evidence.of()
-        lost = paired_difference(rows["clean_correct"], rows["correct"], rows["cluster"].fill_null(rows["sample"]))
-        findings = [
-            muroan.Finding(
-                probe=self.name, metric="accuracy_lost", title="Accuracy lost to a change of brightness", estimate=lost
-            )
-        ]
-        for condition in evidence.conditions():
-            some = evidence.of(condition=condition)
-            estimate = proportion(some["correct"], clusters(some))
-            findings.append(
-                muroan.Finding(
-                    probe=self.name,
-                    metric="accuracy",
-                    title=f"Accuracy, {condition}",
-                    estimate=estimate,
-                    condition=condition,
-                    judged=False,
-                )
-            )
-        bars = [Bar(label=str(f.condition), estimate=f.estimate) for f in findings[1:] if f.estimate]
-        chart = BarChart(title="Accuracy by shift", y_label="accuracy", bars=bars, y_range=(0, 1))
-        return Conclusion(findings=findings, charts=[chart])
+    def lines(self, rows: Mapping[str, muroan.Rows]) -> Iterable[muroan.Figure]:
+        over_all, under_one = self.figures
+        return [over_all, *(replace(under_one, title=f"Accuracy, {c}", at=c) for c in rows)]
+
+    def charts(self, rows: Mapping[str, muroan.Rows]) -> list[Chart]:
+        return [Bars("Accuracy by shift", "accuracy", share("right"), dict.fromkeys(rows, "")).chart(rows)]
 
 
 @muroan.plant(
