@@ -109,6 +109,13 @@ class Dataset(ABC):
             if batch is not None:
                 yield batch
 
+    def first(self, n: int) -> Batch:
+        """Those of the first n samples that can be read; raises `AskedWrongly` if none can."""
+        batch = self.load(range(min(n, len(self)))).batch
+        if batch is None:
+            raise AskedWrongly(f"{self.name}: none of the first {min(n, len(self))} samples can be read")
+        return batch
+
     def _target(self, target: str | int) -> int:
         classes = self.schema.classes
         if isinstance(target, str):

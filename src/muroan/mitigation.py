@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from muroan import settings
-from muroan.batch import Batch, Schema
+from muroan.batch import Schema
 from muroan.dataset import Dataset, Splits
 from muroan.errors import AskedWrongly
 from muroan.model import Capability, Model
@@ -183,11 +183,3 @@ def members(data: Splits, name: str) -> Dataset:
     if data.members is None:
         raise AskedWrongly(f"{name} trains: it needs data to train on (--members), disjoint from the data audited")
     return data.members
-
-
-def example(data: Dataset) -> Batch:
-    """The first sample [1, ...]: what a network beside the model must fit."""
-    batch = data.load(range(1)).batch
-    if batch is None:
-        raise AskedWrongly("the first sample of the training data cannot be read")
-    return batch

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
-from muroan import Budget, Splits, TorchModel, checks
-from muroan.batch import Batch
+from muroan import Budget, TorchModel, checks
 from muroan.checks.bed import PlantedModel, planted
 from muroan.data.multiple_features import VIEWS as ALL
 from muroan.data.multiple_features import multiple_features
@@ -18,8 +16,7 @@ from muroan.errors import AskedWrongly
 from muroan.mitigation import Mitigated
 from muroan.mitigations.odd_one_out import TWO, OddOneOut, OddOneOutFusion, OddOneOutModel, mixed
 from muroan.mitigations.single_source import SingleSourceTraining, allowed_of, single_source
-from muroan.models.digit_views import network, train
-from muroan.models.digit_views.recipe import SCHEDULE
+from muroan.models.digit_views import network
 from muroan.robustness.adversarial.adaptive import defended
 from muroan.training import Trainer
 
@@ -28,26 +25,9 @@ RADII = tuple((v, 0.5) for v in VIEWS)
 
 
 @pytest.fixture(scope="module")
-def data() -> Splits:
-    return multiple_features(VIEWS)
-
-
-@pytest.fixture(scope="module")
-def base():
-    return train(VIEWS, seed=0, schedule=replace(SCHEDULE, epochs=10))[0]
-
-
-@pytest.fixture(scope="module")
 def done(base, data) -> Mitigated:
     quick = OddOneOut(radii=RADII, warm_up=4, epochs=4)
     return quick.apply(copy.deepcopy(base), data, Trainer(), seed=1)
-
-
-@pytest.fixture(scope="module")
-def batch(data) -> Batch:
-    found = data.audited.load(range(200)).batch
-    assert found is not None
-    return found
 
 
 def one_hot(i: int, n: int) -> torch.Tensor:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
-from muroan import Splits, checks
-from muroan.batch import Batch
+from muroan import checks
 from muroan.data.multiple_features import multiple_features
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
@@ -24,28 +22,10 @@ from muroan.mitigations.feature_memory import (
     objective,
     sparse_codes,
 )
-from muroan.models.digit_views import digit_views_model, train
-from muroan.models.digit_views.recipe import SCHEDULE
+from muroan.models.digit_views import digit_views_model
 from muroan.training import Trainer
 
 VIEWS = ("fourier", "profiles", "pixels")
-
-
-@pytest.fixture(scope="module")
-def data() -> Splits:
-    return multiple_features(VIEWS)
-
-
-@pytest.fixture(scope="module")
-def base():
-    return train(VIEWS, seed=0, schedule=replace(SCHEDULE, epochs=10))[0]
-
-
-@pytest.fixture(scope="module")
-def batch(data) -> Batch:
-    found = data.audited.load(range(200)).batch
-    assert found is not None
-    return found
 
 
 def world(seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -118,11 +118,7 @@ class FeatureMemory(Mitigation):
             raise AskedWrongly(f"this is no memory to read from: {self}")
 
     def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
-        fit_on = members(data, self.name)
-        batch = fit_on.load(range(min(len(fit_on), self.samples))).batch
-        if batch is None:
-            raise AskedWrongly("no sample of the training data can be read")
-        memory = self.learned(model, batch, seed)
+        memory = self.learned(model, members(data, self.name).first(self.samples), seed)
         steps = {m: checked(d, self.step) for m, d in memory.items()}
         facts = {"share": self.share, "sparsity": self.sparsity, "steps": steps, "iterations": self.iterations}
         facts |= {"tolerance": self.tolerance}

@@ -30,7 +30,7 @@ from muroan.batch import Batch, Schema
 from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
 from muroan.losses import decided, reversed_gradient, task_loss
-from muroan.mitigation import Objective, Retraining, example
+from muroan.mitigation import Objective, Retraining
 from muroan.model import Capability, Model
 from muroan.randomness import choose, seeded
 from muroan.registry import register
@@ -182,9 +182,9 @@ class LeMDA(Retraining):
 
     def augmenter(self, model: Model, data: Dataset, seed: int) -> Augmenter:
         """An untrained one that fits the model's features."""
-        first = example(data)
         with torch.no_grad(), seeded(self.name, seed):
-            return Augmenter(Features.of(model, first).z.shape[1], self.latent, self.layers, self.dropout)
+            width = Features.of(model, data.first(1)).z.shape[1]
+            return Augmenter(width, self.latent, self.layers, self.dropout)
 
     def terms(self, model: Model, augmenter: Augmenter, batch: Batch) -> Terms:
         """The loss's parts on one batch."""

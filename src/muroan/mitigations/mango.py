@@ -26,7 +26,7 @@ from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.removal import POINTWISE
 from muroan.losses import logits, reversed_gradient, task_loss
-from muroan.mitigation import Objective, Retraining, example
+from muroan.mitigation import Objective, Retraining
 from muroan.mitigations.villa import norm, pass_of
 from muroan.model import Capability, Model
 from muroan.randomness import seeded
@@ -138,9 +138,8 @@ class MANGO(Retraining):
 
     def generators(self, model: Model, data: Dataset, seed: int) -> dict[str, Generator]:
         """Untrained ones that fit the model's embeddings and codes."""
-        first = example(data)
         with torch.no_grad(), seeded(self.name, seed):
-            widths = {m: pass_of(model, first, m)[1].shape[-1] for m in self.among(model, data.schema)}
+            widths = {m: pass_of(model, data.first(1), m)[1].shape[-1] for m in self.among(model, data.schema)}
             return {m: Generator(w, self.noise, self.hidden) for m, w in widths.items()}
 
     def loss(self, model: Model, directions: Mapping[str, Direction], batch: Batch) -> Tensor:

@@ -14,7 +14,7 @@ from muroan.batch import Batch, Schema
 from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
 from muroan.losses import decided, task_loss, vectors
-from muroan.mitigation import Objective, Retraining, example
+from muroan.mitigation import Objective, Retraining
 from muroan.model import Capability, Model
 from muroan.randomness import seeded
 from muroan.registry import register
@@ -104,9 +104,8 @@ class MultimodalContrastive(Retraining):
         return "a single input has no other to predict" if len(model.modalities) < 2 else None
 
     def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
-        first = example(data)
         with torch.no_grad(), seeded(self.name, seed):
-            predictors = Predictors([c.shape[1] for c in vectors(model, first).values()], self.hidden)
+            predictors = Predictors([c.shape[1] for c in vectors(model, data.first(1)).values()], self.hidden)
         loss = partial(self.loss, model, predictors)
         return Objective(loss, partial(task_loss, model), beside={"predictors": predictors})
 

@@ -15,7 +15,7 @@ from muroan.batch import Batch, Schema
 from muroan.budget import Budget
 from muroan.dataset import Splits
 from muroan.losses import fused, vectors
-from muroan.mitigation import Fitting, Mitigated, Objective, example, members, state
+from muroan.mitigation import Fitting, Mitigated, Objective, members, state
 from muroan.mitigations.single_source import allowed_of, copies_loss, no_input, single_source
 from muroan.model import Capability, Code, Model, weights_fingerprint
 from muroan.models.defended import DefendedInside
@@ -139,7 +139,7 @@ class OddOneOut(Fitting):
     def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
         fit_on = members(data, self.name)
         allowed = allowed_of(fit_on, model, self.radii, self.words)
-        facts = self._facts(model, example(fit_on), seed)
+        facts = self._facts(model, fit_on.first(1), seed)
         defended = self._built(model, facts)
         own = trainer.named(self.name)
         fusion = list(defended.fusion.parameters())

@@ -6,9 +6,8 @@ Our reading of Andonian, Chen & Hamid (CVPR 2022), whose code and schedule are n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -82,18 +81,6 @@ class MovingMean(nn.Module):
         return standing_in(self._followed, self.buffers())
 
 
-@dataclass
-class Progress:
-    """What a loss that changes on the way knows of it."""
-
-    done: float = 0.0
-    follow: Callable[[], None] = field(default=lambda: None)
-
-    def __call__(self, done: float) -> None:
-        self.done = done
-        self.follow()
-
-
 @register
 @dataclass(frozen=True, kw_only=True)
 class ProgressiveSelfDistillation(Retraining):
@@ -136,12 +123,19 @@ class ProgressiveSelfDistillation(Retraining):
 
     def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
         mean = MovingMean(model.trainable(), self.decay) if self.teacher == "mean" else None
-        progress = Progress() if mean is None else Progress(follow=mean.follow)
+        done = 0.0
+
+        def on_step(share: float) -> None:
+            nonlocal done
+            done = share
+            if mean is not None:
+                mean.follow()
+
         return Objective(
-            lambda batch: self.loss(model, batch, progress.done, mean),
+            lambda batch: self.loss(model, batch, done, mean),
             lambda batch: missed(*pair_codes(model, batch)),
             beside={} if mean is None else {"mean": mean},
-            on_step=progress,
+            on_step=on_step,
         )
 
     def loss(self, model: Model, batch: Batch, done: float, mean: MovingMean | None = None) -> Tensor:

@@ -35,8 +35,8 @@ def allowed_of(data: Dataset, model: Model, radii: tuple[tuple[str, float], ...]
     allowed = budgets(data.schema, model, radii, words)
     settled = {*allowed, *dict(radii)}
     rest = [m for m in model.modalities if data.schema.modalities[m].continuous and m not in settled]
-    batch = data.load(range(min(len(data), SEEN))).batch if rest else None
-    if batch is not None:
+    if rest:
+        batch = data.first(SEEN)
         allowed |= {m: Budget(radius=SHARE * float(batch.inputs[m].double().std())) for m in rest}
     return {m: allowed[m] for m in model.modalities if m in allowed}
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from muroan.errors import AskedWrongly
 from muroan.modality import Value
 from muroan.model import Capability, Code, Model, weights_fingerprint
-from muroan.randomness import key
+from muroan.randomness import seeded
 
 
 class Pieces(nn.Module):
@@ -101,8 +101,7 @@ class FusionTransformer(Model):
             raise AskedWrongly(f"dim is {dim}, which {heads} heads cannot share")
         self.modalities, self.classes = tuple(tokens), tuple(classes)
         self.fusion_layer, self.name = fusion_layer, name
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key("fusion transformer", seed) % 2**62)
+        with seeded("fusion transformer", seed):
             self._tokens = nn.ModuleDict(dict(tokens))
             start = {m: nn.Parameter(torch.randn(1, 1, dim) / math.sqrt(dim)) for m in self.modalities}
             self._start = nn.ParameterDict(start)

@@ -27,7 +27,7 @@ from muroan.losses import info_nce
 from muroan.meter import Metered
 from muroan.modality import Image
 from muroan.model import Capability
-from muroan.randomness import key
+from muroan.randomness import seeded
 
 RADIUS = 16 / 255
 """The source's."""
@@ -121,8 +121,7 @@ def fit(model: Metered, batch: Batch, modality: str, recipe: Recipe | None = Non
     if len(x) < recipe.rows:
         raise AskedWrongly(f"{len(x)} pictures to train a decoder on, fewer than the {recipe.rows} of a step")
     codes = model.encode(modality, x).data
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(key("any attack", seed) % 2**62)
+    with seeded("any attack", seed), torch.enable_grad():
         decoder = Decoder(codes.shape[1], kind.channels, kind.size)
         optimiser = torch.optim.Adam(decoder.parameters(), lr=recipe.rate)
         total = recipe.steps + recipe.tuning

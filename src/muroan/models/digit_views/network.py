@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from muroan.data.multiple_features import DIGITS, VIEWS
 from muroan.errors import AskedWrongly, unknown
 from muroan.model import TorchModel
-from muroan.randomness import key
+from muroan.randomness import seeded
 
 CODE = 32
 """Length of a view's code."""
@@ -25,8 +25,7 @@ def network(views: Sequence[str] = tuple(VIEWS), *, seed: object = 0, name: str 
             raise unknown("view", view, VIEWS)
     if len(views) < 2 or len(set(views)) < len(views):
         raise AskedWrongly(f"several views are fused, each once; got {', '.join(views) or 'none'}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key("digit views", seed) % 2**62)
+    with seeded("digit views", seed):
         encoders = {v: nn.Sequential(nn.Linear(VIEWS[v][1], CODE), nn.ReLU()) for v in views}
         head = nn.Sequential(nn.Linear(CODE * len(views), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(DIGITS)))
     order = tuple(views)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from muroan.data.watch import EXERCISES, SENSORS
 from muroan.model import TorchModel
-from muroan.randomness import key
+from muroan.randomness import seeded
 
 WIDTH, HIDDEN = 24, 48
 """Channels of the first layer of an encoder, and units of the head."""
@@ -33,8 +33,7 @@ class Sensor(nn.Module):
 
 def network(*, width: int = WIDTH, seed: object = 0, name: str = "watch") -> TorchModel:
     """An untrained model of both sensors; its weights come from `seed` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key("watch", width, seed) % 2**62)
+    with seeded("watch", width, seed):
         encoders = {s: Sensor(len(channels), width) for s, channels in SENSORS.items()}
         head = nn.Sequential(
             nn.Linear(sum(e.code for e in encoders.values()), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(EXERCISES))

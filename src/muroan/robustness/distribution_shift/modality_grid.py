@@ -105,11 +105,7 @@ class ModalityGrid:
         rows = _ordered(train, names)
         columns = _ordered(test, names)
         fills = _fills(data, reference, how)
-        batches = [
-            b
-            for k in range(0, len(data), SHARD)
-            if (b := data.load(range(k, min(k + SHARD, len(data)))).batch) is not None
-        ]
+        batches = list(data.batches(SHARD))
         whole = [b.take(_complete(b).nonzero().flatten()) for b in batches]
         whole = [b for b in whole if len(b)]
         if not whole:
