@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +32,7 @@ from muroan.estimate import Estimate, bootstrap, paired_difference, proportion, 
 from muroan.interventions.attacks.controls import random_search
 from muroan.interventions.attacks.pgd import PGD
 from muroan.meter import Metered
+from muroan.modality import copy, put
 from muroan.model import Model
 
 TOGETHER = "together"
@@ -122,37 +123,23 @@ class Evaluated:
         """Share that stays right whichever one input is attacked: the attacker chooses it sample by sample."""
         return proportion(torch.stack(list(self.singles(way).values())).all(dim=0), self.clusters)
 
-    def figures(self) -> dict[str, Any]:
-        """Everything as estimates by name, ready to be shown."""
-        ways: dict[str, dict[str, Estimate]] = {}
-        for c in self.stays:
-            ways[c] = {w: self.accuracy(c, w) for w in WAYS}
-            ways[c] |= {"gain": self.gain(c), "static minus adaptive": self.overstated(c), "masked": self.masked(c)}
-        return {
-            "clean, before": self.clean_base,
-            "clean, after": self.clean,
-            "clean, change": self.clean_change,
-            "robust accuracy": ways,
-            "weakest single input": {w: self.weakest(w) for w in WAYS} | {"gain": self.weakest_gain},
-            "whichever single input": {w: self.any_single(w) for w in WAYS},
-        }
-
     @staticmethod
     def pooled(parts: Sequence[Evaluated], ids: Sequence[Sequence[str]]) -> Evaluated:
         """Several seeds as one: the same sample (`ids` by part) under several seeds is one cluster."""
         if len({tuple(p.stays) for p in parts}) != 1:
             raise AskedWrongly("only evaluations of the same conditions can be pooled")
-        names = [list(i if p.clusters is None else p.clusters) for p, i in zip(parts, ids, strict=True)]
 
-        def all_of(condition: str, way: str) -> Tensor:
-            return torch.cat([getattr(p.stays[condition], way) for p in parts])
+        def together(condition: str) -> Stays:
+            stays = [p.stays[condition] for p in parts]
+            return Stays(**{f.name: torch.cat([getattr(s, f.name) for s in stays]) for f in fields(Stays)})
 
+        own = [i if p.clusters is None else p.clusters for p, i in zip(parts, ids, strict=True)]
         return Evaluated(
             before=torch.cat([p.before for p in parts]),
             after=torch.cat([p.after for p in parts]),
-            stays={c: Stays(*(all_of(c, w) for w in ("base", "static", "direct", "random"))) for c in parts[0].stays},
+            stays={c: together(c) for c in parts[0].stays},
             single=parts[0].single,
-            clusters=[c for part in names for c in part],
+            clusters=[cluster for clusters in own for cluster in clusters],
         )
 
 
@@ -203,32 +190,22 @@ class _Tried:
 
 def _attacked(model: Model, batch: Batch, at: Tensor, allowed: Budgets, attack: Attack, seed: int) -> _Tried:
     """Attack the samples where `at` [N]; the others stay as they are."""
-    rows = at.nonzero().flatten()
+    rows, stays, metered = at.nonzero().flatten(), at.clone(), Metered(model, batch.modalities)
     if not len(rows):
-        return _Tried(batch, at, 1)
-    metered = Metered(model, batch.modalities)
+        return _Tried(batch, stays, 1)
     done = attack.run(metered, batch.take(rows), allowed, seed=seed)
-    changed = {}
-    for m in allowed:
-        value = done.batch.inputs[m]
-        if isinstance(value, Tensor):
-            changed[m] = batch.inputs[m].index_copy(0, rows, value)
-        else:
-            new = dict(zip(rows.tolist(), value, strict=True))
-            changed[m] = [new.get(i, old) for i, old in enumerate(batch.inputs[m])]
-    stays = at.clone()
     stays[rows] = ~done.success
+    changed = {m: copy(batch.inputs[m]) for m in allowed}
+    for m, values in changed.items():
+        put(values, rows, done.batch.inputs[m])
     return _Tried(batch.with_inputs(**changed), stays, max(1, math.ceil(metered.meter.passes / len(rows))))
 
 
 def _guessed(model: Model, batch: Batch, at: Tensor, allowed: Budgets, tries: int, seed: int, name: str) -> Tensor:
     """Who stays right [N] under the best of `tries` random changes of the same radii."""
-    rows = at.nonzero().flatten()
-    stays = at.clone()
-    if len(rows):
-        metered = Metered(model, batch.modalities)
-        found = random_search(metered, batch.take(rows), dict(allowed), tries, seed=seed, purpose=f"adaptive {name}")
-        stays[rows] = ~found.success
+    rows, stays, metered = at.nonzero().flatten(), at.clone(), Metered(model, batch.modalities)
+    done = random_search(metered, batch.take(rows), allowed, tries, seed=seed, purpose=f"adaptive {name}")
+    stays[rows] = ~done.success
     return stays
 
 
