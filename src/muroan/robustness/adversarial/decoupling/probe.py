@@ -21,6 +21,7 @@ from muroan.finding import Conclusion
 from muroan.interventions.attacks.decoupling import OF_THE_CODE, Decoupling
 from muroan.interventions.attacks.matched import best_of
 from muroan.interventions.attacks.removal import Boxes, Removal, lengths, share
+from muroan.interventions.removals import Removal as Missing
 from muroan.model import Capability, Model
 from muroan.probe import Observation, Probe
 from muroan.registry import register
@@ -180,55 +181,32 @@ class DecouplingProbe(Probe):
         removal, attack, attacked = Removal(clean), self._attack(), self._attacked(clean)
         names = list(clean.model.modalities)
         parts = attack.parts(removal, attacked, names)
-        everyone, all_of_them = torch.arange(len(clean)), torch.ones(len(clean), dtype=torch.bool)
-        rows = partial(_rows, removal, attacked)
+        everyone, rows = torch.ones(len(clean), dtype=torch.bool), partial(_rows, removal, attacked)
         frames, found = [], {}
         scopes = {"": names} | ({f" {m}": [m] for m in names} if self.each and len(names) > 1 else {})
-        without = {f" {m}": self._whole(clean, m) for m in names}
+        # All of an input removed as its parts are: the model is still told that it is there.
+        without = {f" {m}": Missing((m,), told=False).arrives(clean).logits(clean).argmax(dim=1) for m in names}
         for scope, among in scopes.items():
             f = found[scope] = attack.find(removal, parts, dict.fromkeys(among, self.per_input))
             hit, predicted = f.success.nonzero().flatten(), clean.predicted.clone()
             if len(hit):
                 predicted[hit] = removal.ask(hit, {m: b[hit] for m, b in f.boxes.items()})
+            spent = {"probes": f.probes, "tries": f.tries, "calls": f.calls}
+            taken, whole = (f.removed, f.success), without.get(scope)
             frames.append(
-                rows(
-                    f"attack{scope}",
-                    success=(f.success, attacked),
-                    removed=(f.removed, f.success),
-                    boxes=f.boxes,
-                    without=without.get(scope),
-                    predicted=predicted,
-                    probes=f.probes,
-                    tries=f.tries,
-                    calls=f.calls,
-                )
+                rows(f"attack{scope}", f.success, attacked, taken, f.boxes, whole, predicted=predicted, **spent)
             )
             draws = torch.where(attacked, f.calls, 0)
             drawn = best_of(removal, f.spent, draws, clean.keys(self.name, "random", scope))
-            frames.append(
-                rows(
-                    f"random{scope}",
-                    success=(drawn.success, attacked),
-                    removed=({m: removal.count(m, everyone, b) for m, b in f.spent.items()}, attacked),
-                    boxes=drawn.boxes,
-                    tries=drawn.tries,
-                    calls=draws,
-                )
-            )
+            taken = {m: removal.count(m, torch.arange(len(clean)), b) for m, b in f.spent.items()}, attacked
+            spent = {"tries": drawn.tries, "calls": draws}
+            frames.append(rows(f"random{scope}", drawn.success, attacked, taken, drawn.boxes, **spent))
         same = removal.untouched().argmax(dim=1)
-        frames.append(rows("null", success=(same != clean.predicted, all_of_them), predicted=same))
+        frames.append(rows("null", same != clean.predicted, everyone, predicted=same))
         for m in names:
-            gone = clean.without(m).argmax(dim=1)
-            changed, whole = (gone != clean.predicted, all_of_them), ({m: removal.points[m]}, all_of_them)
-            frames.append(rows(f"without {m}", success=changed, removed=whole, predicted=gone))
+            gone, taken = clean.without(m).argmax(dim=1), ({m: removal.points[m]}, everyone)
+            frames.append(rows(f"without {m}", gone != clean.predicted, everyone, taken, predicted=gone))
         return Observation(pl.concat(frames), shown(removal, found))
-
-    @staticmethod
-    def _whole(clean: Clean, modality: str) -> Tensor:
-        """Decisions [N] with all of an input removed as its parts are: the model is still told that it is there."""
-        codes, index = dict(clean.codes), dict(clean.index)
-        codes[modality], index[modality] = clean.neutral(modality)
-        return clean.model.logits(codes, index, clean.batch.present or None).argmax(dim=1)
 
     def conclude(self, evidence: Evidence) -> Conclusion:
         rows, say = conditions(evidence, self.among), Say(self.name)
@@ -281,33 +259,32 @@ def _rows(
     removal: Removal,
     attacked: Tensor,
     condition: str,
-    *,
-    success: tuple[Tensor, Tensor],
+    success: Tensor,
+    known: Tensor,
     removed: tuple[Mapping[str, Tensor], Tensor] | None = None,
     boxes: Boxes | None = None,
     without: Tensor | None = None,
     **counted: Tensor,
 ) -> pl.DataFrame:
-    """One row a sample. success, removed: values and where they hold (null elsewhere). without: the decision with
-    all of the one attacked input removed (null where several are attacked). counted: the decision, and what it cost.
+    """One row a sample. known: where success is (null elsewhere); removed: points taken, and where that is known.
+    without: the decision with all of the one attacked input removed (null where several are attacked). counted: the
+    decision, and what it cost.
 
     share: removed points as a part of all; share.<input>: of that input; boxes: what was removed, as JSON
     {input: [[start..., length...]]}, enough to draw it again.
     """
-    clean, nothing = removal.clean, torch.zeros(len(removal.clean), dtype=torch.long)
-    points, where = removed or ({}, torch.ones(len(clean), dtype=torch.bool))
-    total = torch.stack([nothing, *points.values()]).sum(dim=0)
-    own = {
-        f"share.{m}": _where(share(points.get(m, nothing), n), where & (n > 0), pl.Float64)
-        for m, n in removal.points.items()
-    }
-    usual = {"predicted": clean.predicted, "probes": nothing, "tries": nothing, "calls": nothing}
+    clean, none = removal.clean, torch.zeros(len(removal.clean), dtype=torch.long)
+    points, where = removed or ({}, known)
+    total = torch.stack([none, *points.values()]).sum(dim=0)
+    shares = {"share": _where(share(total, removal.total), where, pl.Float64)}
+    for m, n in removal.points.items():
+        shares[f"share.{m}"] = _where(share(points.get(m, none), n), where & (n > 0), pl.Float64)
+    usual = {"predicted": clean.predicted, "probes": none, "tries": none, "calls": none}
     return clean.rows(
         condition,
         attacked=attacked,
-        success=_where(success[0], success[1], pl.Boolean),
-        share=_where(share(total, removal.total), where, pl.Float64),
-        **own,
+        success=_where(success, known, pl.Boolean),
+        **shares,
         **(usual | counted),
         boxes=pl.Series("boxes", _as_json(boxes or {}, len(clean)), dtype=pl.String),
         without=pl.Series("without", [None] * len(clean) if without is None else without.tolist(), dtype=pl.Int64),
@@ -320,9 +297,5 @@ def _where(values: Tensor, known: Tensor, dtype: Any) -> pl.Series:
 
 
 def _as_json(boxes: Boxes, n: int) -> list[str | None]:
-    rows: list[dict[str, list[list[int]]]] = [{} for _ in range(n)]
-    for m, b in boxes.items():
-        sample, slot = (lengths(b) > 0).nonzero(as_tuple=True)
-        for i, box in zip(sample.tolist(), b[sample, slot].tolist(), strict=True):
-            rows[i].setdefault(m, []).append(box)
-    return [json.dumps(row) if row else None for row in rows]
+    gone = [{m: own for m, b in boxes.items() if (own := b[i][lengths(b[i]) > 0].tolist())} for i in range(n)]
+    return [json.dumps(row) if row else None for row in gone]
