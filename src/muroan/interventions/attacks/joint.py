@@ -22,7 +22,7 @@ from muroan.interventions.attacks.fgsm import FGSM
 from muroan.interventions.attacks.gradient_attack import GradientAttack
 from muroan.interventions.attacks.mim import MIM
 from muroan.interventions.attacks.pgd import PGD
-from muroan.interventions.attacks.results import either, placed, rows, worst
+from muroan.interventions.attacks.results import bettered, either, placed, rows
 from muroan.interventions.attacks.word_substitution import WordSubstitution
 from muroan.meter import Metered
 from muroan.modality import put
@@ -91,7 +91,7 @@ class Joint(Attack):
         if not len(left):
             return done
         first = self._words_first(model, batch.take(left), texts, rest, rows(spoken, left), seed)
-        return placed(done, worst([first, rows(done, left)], model.of(batch.take(left)).argmax(dim=1)), left)
+        return bettered(done, first, left, model.of(batch.take(left)).argmax(dim=1))
 
     def words_last(self, model: Metered, texts: Budgets, moved: Attacked, *, seed: int) -> Attacked:
         """Words replaced beside inputs that were moved before, where that was not enough."""

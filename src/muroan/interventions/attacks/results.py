@@ -80,3 +80,11 @@ def placed(base: Attacked, some: Attacked, index: Tensor) -> Attacked:
         put(value, index, some.batch.inputs[m])
     success[index], logits[index] = some.success, some.logits
     return Attacked(base.batch.with_inputs(**inputs), success, logits)
+
+
+def bettered(base: Attacked, tried: Attacked, index: Tensor, labels: Tensor) -> Attacked:
+    """`base` with what was tried of the samples at `index` [R] where that succeeded, or raised the loss of labels [R].
+
+    An attack that did not find more than `base` has keeps that.
+    """
+    return placed(base, worst([tried, rows(base, index)], labels), index)

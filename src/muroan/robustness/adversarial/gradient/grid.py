@@ -8,7 +8,7 @@ also begins where the worst point of a smaller one left off.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -20,7 +20,7 @@ from muroan.batch import Batch
 from muroan.budget import Budget, movable, worded
 from muroan.interventions.attacks.controls import random_search
 from muroan.interventions.attacks.joint import Joint, opened
-from muroan.interventions.attacks.results import either, nothing, placed, rows, worst
+from muroan.interventions.attacks.results import bettered, either, nothing, placed, rows, worst
 from muroan.interventions.attacks.word_substitution import WordSubstitution
 from muroan.interventions.removals import of_sizes
 from muroan.meter import Metered
@@ -152,21 +152,24 @@ class _Walk:
     def visit(self, cell: Cell) -> None:
         below = [self.found[c] for c in next_below(cell, list(self.found))]
         base = worst(below, self.labels) if below else self.clean
-        allowed = self.grid.budgets(cell)
-        texts, rest = worded(self.model.modalities, allowed), movable(self.model.modalities, allowed)
+        texts, rest = self._allowed(cell)
         trace = self._carried(cell) if not texts and len(rest) == 1 else {}
         done, left = base, (~base.success).nonzero().flatten()
         if len(left):
             some = self.batch.take(left)
             if texts and rest:
-                tried = self._mixed(cell, some, left, texts, rest)
+                tried = self._mixed(cell, some, left)
             elif texts:
                 tried = WordSubstitution().run(self.model, some, texts, seed=self.seed)
             else:
-                tried = self._ascents(cell, some, left, (), rest, trace)
-            # An attack that did not find more than a smaller one keeps what that found.
-            done = placed(base, worst([tried, rows(base, left)], self.labels[left]), left)
+                tried = self._ascents(cell, some, left, (), trace)
+            done = bettered(base, tried, left, self.labels[left])
         self.found[cell] = replace(done, trace=trace)
+
+    def _allowed(self, cell: Cell) -> tuple[dict[str, Budget], dict[str, Budget]]:
+        """(texts whose words may be replaced, continuous inputs that may be moved)."""
+        budgets, known = self.grid.budgets(cell), self.model.modalities
+        return worded(known, budgets), movable(known, budgets)
 
     def _alike(self, cell: Cell) -> list[Attacked]:
         """The largest cells below of the same inputs."""
@@ -181,52 +184,45 @@ class _Walk:
         return {k: torch.full((len(self.batch),), -torch.inf, dtype=torch.double) for k in TRACE}
 
     def _ascents(
-        self,
-        cell: Cell,
-        some: Batch,
-        left: Tensor,
-        texts: Sequence[str],
-        rest: Mapping[str, Budget],
-        trace: dict[str, Tensor],
+        self, cell: Cell, some: Batch, left: Tensor, texts: Iterable[str], trace: dict[str, Tensor]
     ) -> Attacked:
         """The samples `left` with their continuous inputs moved; texts: those that were changed before, in `some`."""
-        climb, (anew, onward) = self.attack.climb(), starts(self.grid, self.attack, cell)
-        found: list[Attacked] = []
+        climb, (anew, onward), (_, rest) = (
+            self.attack.climb(),
+            starts(self.grid, self.attack, cell),
+            self._allowed(cell),
+        )
+        done: Attacked | None = None
         open_ = torch.arange(len(left))
         if anew:
-            found.append(replace(climb, restarts=anew).run(self.model, some, rest, seed=self.seed))
-            _note(trace, found[0], left, TRACE)
-            open_ = (~found[0].success).nonzero().flatten()
+            done = replace(climb, restarts=anew).run(self.model, some, rest, seed=self.seed)
+            _note(trace, done, left, TRACE)
+            open_ = (~done.success).nonzero().flatten()
         if onward and len(open_):
             at = left[open_]
             begin = worst([rows(a, at) for a in self._alike(cell)], self.labels[at]).batch
             said = self.batch.take(at).with_inputs(**{m: begin.inputs[m] for m in texts})
             again = replace(climb, restarts=onward).run(self.model, said, rest, seed=self.seed, begin=begin)
             _note(trace, again, at, ("loss_best",))
-            if not found:
-                return again
-            found[0] = placed(found[0], worst([again, rows(found[0], open_)], self.labels[at]), open_)
-        return found[0]
+            done = again if done is None else bettered(done, again, open_, self.labels[at])
+        assert done is not None
+        return done
 
-    def _mixed(
-        self, cell: Cell, some: Batch, left: Tensor, texts: Mapping[str, Budget], rest: Mapping[str, Budget]
-    ) -> Attacked:
+    def _mixed(self, cell: Cell, some: Batch, left: Tensor) -> Attacked:
         """Words and continuous inputs, either in the presence of the other, in the order that is asked for."""
         first: Attacked | None = None
+        (texts, rest), open_ = self._allowed(cell), torch.arange(len(left))
         if self.attack.order != "words first":
             first = self.attack.words_last(self.model, texts, self._alone(cell, some, left, rest), seed=self.seed)
-        open_ = torch.arange(len(left)) if first is None else (~first.success).nonzero().flatten()
-        if self.attack.order == "words last" or not len(open_):
-            assert first is not None
-            return first
+            open_ = (~first.success).nonzero().flatten()
+            if self.attack.order == "words last" or not len(open_):
+                return first
         at = left[open_]
         spoken = self._alone(cell, some.take(open_), at, texts)
         under = opened(some.take(open_), spoken.batch, texts, seed=self.seed)
         # Where the grid has no cell for the words alone, they may have been enough.
-        second = either([spoken], self._ascents(cell, under, at, list(texts), rest, {}))
-        if first is None:
-            return second
-        return placed(first, worst([second, rows(first, open_)], self.labels[at]), open_)
+        second = either([spoken], self._ascents(cell, under, at, texts, {}))
+        return second if first is None else bettered(first, second, open_, self.labels[at])
 
     def _alone(self, cell: Cell, some: Batch, at: Tensor, budgets: Mapping[str, Budget]) -> Attacked:
         """Some of a cell's inputs alone: as they were found before, where the grid has a cell for that."""
@@ -263,19 +259,13 @@ def random_controls(
 
     Nested as the attack is: what random changes of some of the inputs turned is not drawn for again.
     """
-    out: dict[tuple[str, ...], Attacked] = {}
+    controls: dict[tuple[str, ...], Attacked] = {}
     clean = nothing(model, batch)
     for support in grid.supports():
-        parts = [done for s, done in out.items() if set(s) < set(support)]
-        base = either(parts, clean)
+        base = either([done for s, done in controls.items() if set(s) < set(support)], clean)
         left = (~base.success).nonzero().flatten()
-        some = random_search(
-            model,
-            batch.take(left),
-            grid.budgets(grid.whole(support)),
-            draws(grid, attack, support),
-            seed=seed,
-            purpose=f"{purpose} {' + '.join(support)}",
-        )
-        out[support] = placed(base, some, left)
-    return out
+        allowed, tries = grid.budgets(grid.whole(support)), draws(grid, attack, support)
+        why = f"{purpose} {' + '.join(support)}"
+        guessed = random_search(model, batch.take(left), allowed, tries, seed=seed, purpose=why)
+        controls[support] = placed(base, guessed, left)
+    return controls
