@@ -31,13 +31,13 @@ from muroan.model import TorchModel
 from muroan.randomness import key, sample_keys
 from muroan.robustness.distribution_shift.effective_robustness import (
     EffectiveRobustness,
-    ModelOutcomes,
     Sources,
     effective_robustness_line,
     line,
     relative_robustness_delta,
     useful,
 )
+from muroan.robustness.distribution_shift.two_test_sets import ModelOutcomes
 from muroan.training import Schedule, Trainer
 
 SIDE, TRAINED, SEVERITY = 32, 900, 3

@@ -13,12 +13,12 @@ import pytest
 
 from muroan.errors import AskedWrongly
 from muroan.robustness.distribution_shift.effective_robustness import (
-    ModelOutcomes,
     effective_robustness_line,
     line,
     relative_robustness_delta,
     useful,
 )
+from muroan.robustness.distribution_shift.two_test_sets import ModelOutcomes
 
 G4B = ([0.60, 0.70, 0.80, 0.90], [0.40, 0.52, 0.65, 0.80])
 

@@ -56,8 +56,8 @@ class Line:
 
     def expected(self, clean: ArrayLike) -> Floats:
         """Accuracy under the shift that the line expects of models with these clean accuracies."""
-        there, back = TRANSFORMS[self.transform]
-        return np.asarray(back(self.slope * there(clipped(clean, self.edge)) + self.intercept))
+        there = _scaled(_shares(clean, "clean"), self.transform, self.edge)
+        return np.asarray(TRANSFORMS[self.transform][1](self.slope * there + self.intercept))
 
     def excess(self, clean: ArrayLike, shifted: ArrayLike) -> Floats:
         """Accuracy under the shift less what the line expects, as a difference of shares."""
@@ -74,16 +74,17 @@ class Line:
         if not abs(self.r) >= LOW_R:
             out.append(f"r is below {LOW_R}: the line explains little, and so does a distance from it")
         if self.extrapolates(clean):
-            out.append(
-                f"a model's clean accuracy is outside of the baselines' {self.low:.3f} to {self.high:.3f}: "
-                "the line is extrapolated"
-            )
+            reach = f"{self.low:.3f} to {self.high:.3f}: the line is extrapolated"
+            out.append(f"a model's clean accuracy is outside of the baselines' {reach}")
         return tuple(out)
 
 
 def line(clean: ArrayLike, shifted: ArrayLike, *, transform: str = "logit", edge: float = EDGE) -> Line:
     """The line of ordinary least squares through baselines' accuracies [M], models with an intervention left out."""
-    x, y = (_scaled(v, transform, edge, what) for v, what in ((clean, "clean"), (shifted, "shifted")))
+    if transform not in TRANSFORMS:
+        raise unknown("transform", transform, TRANSFORMS)
+    given = _shares(clean, "clean")
+    x, y = (_scaled(v, transform, edge) for v in (given, _shares(shifted, "shifted")))
     if x.ndim != 1 or x.shape != y.shape:
         raise AskedWrongly(f"one clean and one shifted accuracy a model are needed, got {x.shape} and {y.shape}")
     if len(x) < FEWEST:
@@ -91,22 +92,8 @@ def line(clean: ArrayLike, shifted: ArrayLike, *, transform: str = "logit", edge
     if np.ptp(x) == 0:
         raise AskedWrongly("the baselines' clean accuracies are all equal: take models of different size or training")
     fit = linregress(x, y)
-    given = _shares(clean, "clean")
-    return Line(
-        transform=transform,
-        slope=float(fit.slope),
-        intercept=float(fit.intercept),
-        r=float(fit.rvalue),
-        n=len(x),
-        low=float(given.min()),
-        high=float(given.max()),
-        edge=edge,
-    )
-
-
-def clipped(accuracy: ArrayLike, edge: float = EDGE) -> Floats:
-    """Accuracies moved off 0 and 1; raises `AskedWrongly` for percent."""
-    return np.clip(_shares(accuracy, "clean"), edge, 1 - edge)
+    slope, intercept, r, low, high = map(float, (fit.slope, fit.intercept, fit.rvalue, given.min(), given.max()))
+    return Line(transform=transform, slope=slope, intercept=intercept, r=r, n=len(x), low=low, high=high, edge=edge)
 
 
 def _shares(accuracy: ArrayLike, what: str) -> Floats:
@@ -116,10 +103,8 @@ def _shares(accuracy: ArrayLike, what: str) -> Floats:
     return x
 
 
-def _scaled(accuracy: ArrayLike, transform: str, edge: float, what: str) -> Floats:
-    if transform not in TRANSFORMS:
-        raise unknown("transform", transform, TRANSFORMS)
-    return np.asarray(TRANSFORMS[transform][0](np.clip(_shares(accuracy, what), edge, 1 - edge)), dtype=np.float64)
+def _scaled(shares: Floats, transform: str, edge: float) -> Floats:
+    return np.asarray(TRANSFORMS[transform][0](np.clip(shares, edge, 1 - edge)), dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,12 +169,11 @@ def effective_robustness_line(
     fitted = line(*baselines.accuracies, transform=transform, edge=edge)
     everything = baselines.joined(models)
     drawn = Drawn.of(everything, draws=draws, seed=seed)
-    m = len(baselines)
-    there, back = TRANSFORMS[transform]
+    m, n = len(baselines), len(models)
 
     def figures(clean: Floats, shifted: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
         """rho, slope and intercept [B] of accuracies and weights of models [B, K]."""
-        x, y = there(np.clip(clean, edge, 1 - edge)), there(np.clip(shifted, edge, 1 - edge))
+        x, y = (_scaled(a, transform, edge) for a in (clean, shifted))
         w, v = weights[:, :m], weights[:, m:]
         w = w / w.sum(axis=1, keepdims=True)
         mx, my = ((w * s[:, :m]).sum(axis=1, keepdims=True) for s in (x, y))
@@ -198,27 +182,27 @@ def effective_robustness_line(
         # A draw that repeats one baseline has no line, but rounding may leave it a spread.
         slope = np.where(spread > 1e-12, together / np.where(spread > 1e-12, spread, 1), np.nan)
         intercept = my[:, 0] - slope * mx[:, 0]
-        excess = shifted[:, m:] - back(slope[:, None] * x[:, m:] + intercept[:, None])
+        excess = shifted[:, m:] - TRANSFORMS[transform][1](slope[:, None] * x[:, m:] + intercept[:, None])
         return (v * excess).sum(axis=1) / v.sum(axis=1), slope, intercept
 
-    weights = drawn.weights(m, len(models))
-    ones = np.ones_like(weights)
+    weights, ones = drawn.weights(m, n), np.ones((len(drawn.accuracies[0]), m + n))
+    ordinary = np.arange(m + n) < m
     value = float(figures(*drawn.fixed, ones[:1])[0][0])
-    base, mine = weights.copy(), weights.copy()
-    base[:, m:], mine[:, :m] = 1, 1
-    by_baseline = figures(*drawn.fixed, base)
-    of_models = widened(by_baseline[0] - value, m)
-    if len(models) > 1:
-        of_models = of_models + widened(figures(*drawn.fixed, mine)[0] - value, len(models))
+    rho, slopes, intercepts = figures(*drawn.fixed, np.where(ordinary, weights, 1))
+    of_models = widened(rho - value, m)
+    if n > 1:
+        of_models = of_models + widened(figures(*drawn.fixed, np.where(ordinary, 1, weights))[0] - value, n)
     of_samples = widened(figures(*drawn.accuracies, ones)[0] - value, drawn.clusters)
+
+    def over_baselines(value: float, again: Floats) -> Estimate:
+        return interval(value, widened(again - value, m), "baselines", n=m, level=level)
+
     clean = models.accuracies[0]
     return EffectiveRobustness(
         rho=Sources.of(value, of_models, of_samples, drawn, len(everything), level),
         line=fitted,
-        slope=interval(fitted.slope, widened(by_baseline[1] - fitted.slope, m), "baselines", n=m, level=level),
-        intercept=interval(
-            fitted.intercept, widened(by_baseline[2] - fitted.intercept, m), "baselines", n=m, level=level
-        ),
+        slope=over_baselines(fitted.slope, slopes),
+        intercept=over_baselines(fitted.intercept, intercepts),
         expected=float(fitted.expected(clean).mean()),
         extrapolates=fitted.extrapolates(clean),
         notes=fitted.notes(clean),
@@ -242,25 +226,12 @@ def relative_robustness_delta(
         return np.asarray((weights * (shifted[:, k:] - shifted[:, :k])).sum(axis=1) / weights.sum(axis=1))
 
     weights = drawn.weights(k)
-    ones = np.ones_like(weights)
-    value = float(gain(drawn.fixed[1], ones[:1])[0])
+    value = float(gain(drawn.fixed[1], np.ones((1, k)))[0])
     of_models = widened(gain(drawn.fixed[1], weights) - value, k)
-    of_samples = widened(gain(drawn.accuracies[1], ones) - value, drawn.clusters)
+    of_samples = widened(gain(drawn.accuracies[1], np.ones_like(weights)) - value, drawn.clusters)
     return Sources.of(value, of_models, of_samples, drawn, k, level)
 
 
 def useful(rho: Sources, tau: Sources) -> bool:
     """Whether both are above 0 with their whole intervals over models and samples."""
     return rho.both.low > 0 and tau.both.low > 0
-
-
-__all__ = [
-    "EffectiveRobustness",
-    "Line",
-    "ModelOutcomes",
-    "Sources",
-    "effective_robustness_line",
-    "line",
-    "relative_robustness_delta",
-    "useful",
-]

@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate
-from muroan.estimate.totals import figure, totals
+from muroan.estimate.totals import Floats, figure, totals
 
 THRESHOLD = 0.7
 """Scores from which on a box is an object, the source's for GLIP-L."""
-
-Floats = NDArray[np.float64]
+METHOD = "bootstrap over prompts"
 
 
 def detected(scores: Sequence[Sequence[ArrayLike]], threshold: float = THRESHOLD) -> tuple[Floats, Floats]:
@@ -64,10 +63,7 @@ def missing_object_rate(
         raise AskedWrongly("the detector finds nothing in the reference pictures, so nothing can be missing")
     size = float(table[:, 1].mean())
     sums = totals(table, clusters, [[0, size], [size, size]])
-    return figure(
-        sums, lambda t: 1 - t[:, 0] / np.where(t[:, 1] > 0, t[:, 1], np.nan), level=level, seed=seed,
-        method="bootstrap over prompts",
-    )  # fmt: skip
+    return figure(sums, lambda t: 1 - _ratio(t[:, 0], t[:, 1]), level=level, seed=seed, method=METHOD)
 
 
 def detection_score(
@@ -79,7 +75,8 @@ def detection_score(
         raise AskedWrongly("the detector finds no object, so none has a score")
     middle = float(table[:, 1].sum() / table[:, 0].sum())
     sums = totals(table, clusters, [[1, middle]])
-    return figure(
-        sums, lambda t: t[:, 1] / np.where(t[:, 0] > 0, t[:, 0], np.nan), level=level, seed=seed,
-        method="bootstrap over prompts",
-    )  # fmt: skip
+    return figure(sums, lambda t: _ratio(t[:, 1], t[:, 0]), level=level, seed=seed, method=METHOD)
+
+
+def _ratio(a: Floats, b: Floats) -> Floats:
+    return np.asarray(a / np.where(b > 0, b, np.nan))

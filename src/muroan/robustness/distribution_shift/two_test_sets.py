@@ -45,8 +45,11 @@ class ModelOutcomes:
             if table.ndim != 2 or not table.size or not ((table >= 0) & (table <= 1)).all():
                 raise AskedWrongly(f"{name} outcomes are numbers from 0 to 1 [models, samples], got {table.shape}")
             object.__setattr__(self, name, table)
-        if len(self.tables[0]) != len(self.tables[1]):
-            raise AskedWrongly(f"{len(self.tables[0])} models on the clean set, {len(self.tables[1])} on the shifted")
+            if (names := getattr(self, f"{name}_clusters")) is not None:
+                object.__setattr__(self, f"{name}_clusters", [str(c) for c in names])
+        clean, shifted = map(len, self.tables)
+        if clean != shifted:
+            raise AskedWrongly(f"{clean} models on the clean set, {shifted} on the shifted")
 
     def __len__(self) -> int:
         return len(self.tables[0])
@@ -62,13 +65,11 @@ class ModelOutcomes:
 
     def joined(self, other: ModelOutcomes) -> ModelOutcomes:
         """The models of both, on the same samples."""
-        same = [a.shape[1] == b.shape[1] for a, b in zip(self.tables, other.tables, strict=True)]
-        names = [None if c is None else list(c) for c in (self.clean_clusters, self.shifted_clusters)]
-        theirs = [None if c is None else list(c) for c in (other.clean_clusters, other.shifted_clusters)]
-        if not all(same) or names != theirs:
+        mine, theirs = ((m.clean_clusters, m.shifted_clusters) for m in (self, other))
+        if any(a.shape[1] != b.shape[1] for a, b in zip(self.tables, other.tables, strict=True)) or mine != theirs:
             raise AskedWrongly("the models were not tested on the same samples")
-        clean, shifted = (np.concatenate([a, b]) for a, b in zip(self.tables, other.tables, strict=True))
-        return ModelOutcomes(clean, shifted, self.clean_clusters, self.shifted_clusters)
+        clean, shifted = (np.concatenate(both) for both in zip(self.tables, other.tables, strict=True))
+        return ModelOutcomes(clean, shifted, *mine)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +94,7 @@ class Drawn:
         table = np.zeros((n + s, 2 * k + 2))
         table[:n, :k], table[:n, 2 * k] = clean.T, 1
         table[n:, k : 2 * k], table[n:, 2 * k + 1] = shifted.T, 1
-        names = None
-        if tested.clean_clusters is not None and tested.shifted_clusters is not None:
-            names = [str(c) for c in [*tested.clean_clusters, *tested.shifted_clusters]]
+        names = [*(tested.clean_clusters or ()), *(tested.shifted_clusters or ())] or None
         sums = sum_by_cluster(table, names)
 
         def accuracies(t: Floats) -> Floats:

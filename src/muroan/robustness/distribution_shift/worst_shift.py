@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate
-from muroan.estimate.totals import totals, worst
+from muroan.estimate.totals import Floats, totals, worst
 
 
 class WorstShift(NamedTuple):
@@ -37,21 +37,19 @@ def worst_shift(
         raise AskedWrongly("no shifted test set is given")
     if clusters is not None and set(clusters) != set(right):
         raise AskedWrongly(f"clusters are of {sorted(clusters)}, outcomes of {sorted(right)}")
-    names, k = list(right), len(right)
-    blocks, labels, ways = [], [], []
-    for at, name in enumerate(names):
-        hits = np.asarray(right[name], dtype=np.float64)
+    outcomes = {name: np.asarray(hits, dtype=np.float64) for name, hits in right.items()}
+    for name, hits in outcomes.items():
         if hits.ndim != 1 or not len(hits) or not ((hits >= 0) & (hits <= 1)).all():
             raise AskedWrongly(f"{name}: one outcome from 0 to 1 a sample is needed")
-        block = np.zeros((len(hits), 2 * k))
-        block[:, at], block[:, k + at] = hits, 1
-        blocks.append(block)
-        if clusters is not None:
-            labels += [str(c) for c in clusters[name]]
-        for outcome in (0, 1):
-            way = np.zeros(2 * k)
-            way[at], way[k + at] = outcome, 1
-            ways.append(way)
-    sums = totals(np.concatenate(blocks), labels if clusters is not None else None, np.stack(ways))
+    k = len(right)
+    table = np.concatenate([_columns(hits, at, k) for at, hits in enumerate(outcomes.values())])
+    labels = None if clusters is None else [str(c) for name in right for c in clusters[name]]
+    sums = totals(table, labels, np.concatenate([_columns(np.array([0.0, 1.0]), at, k) for at in range(k)]))
     found = worst(sums, lambda t: t[:, :k] / t[:, k:], largest=False, bounds=(0, 1), level=level, seed=seed)
-    return WorstShift(found.estimate, names[found.at])
+    return WorstShift(found.estimate, list(right)[found.at])
+
+
+def _columns(hits: Floats, at: int, k: int) -> Floats:
+    """Outcomes [n] of one shift of k as columns [n, 2 k]: what was right under each, and who was asked."""
+    own = np.eye(k)[at]
+    return np.concatenate([np.outer(hits, own), np.outer(np.ones_like(hits), own)], axis=1)
