@@ -32,7 +32,6 @@ import muroan
 from muroan import registry
 from muroan.data.benchmarks import BENCHMARKS
 from muroan.interventions.perturbations import TABLE
-from muroan.interventions.swaps import TABLE as CROSS_MODAL
 from muroan.report import schema
 
 DOCS = Path(__file__).resolve().parent
@@ -370,8 +369,6 @@ def methods() -> str:
         [f"`{p.name}`", p.kind, p.family, "; ".join(map(str, p.levels)), p.source, p.wants or ""] for p in TABLE
     ]
     lines += [*table(["name", "of", "imitates", "constants at severity 1, 2, ...", "source", "wants"], rows), ""]
-    lines += ["Inputs that do not belong together, of `robustness.mismatch`:", ""]
-    lines += [*table(["name", "one input is"], [[f"`{p.name}`", p.says] for p in CROSS_MODAL]), ""]
     lines += ["## Benchmarks", "", COPIES]
     held: list[list[object]] = [
         [f"`{b.name}`", b.says, b.source, b.home, b.layout, ", ".join(f"{s} ({n or '?'})" for s, n in b.counts.items())]

@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import polars as pl
 import torch
 from _emoji_towers import SEEDS, distractors, pairs, tower
 from torch import Tensor
@@ -25,7 +26,6 @@ from muroan.batch import Batch
 from muroan.data.emoji import emoji
 from muroan.data.memory import InMemory
 from muroan.dataset import Splits
-from muroan.estimate import mean, paired_difference
 from muroan.evidence import Evidence
 from muroan.modality import Value
 from muroan.model import Capability, Code, Model
@@ -90,18 +90,15 @@ def figures(probe: Mismatch, evidence: Evidence) -> dict[str, Any]:
 def mild(view: View) -> dict[str, Any]:
     """How much more another class's input costs than the same class's, and how it shows: paired, by input."""
     out = {}
-    for m in view.cells:
-        foreign, same = view.cell(m, "other_class"), view.cell(m, "same_class")
-        if foreign is None or same is None:
-            continue
-        both = foreign.applied & same.applied
-        assert foreign.confidence is not None
-        assert same.confidence is not None
-        by = view.by(both)
-        out[m] = {
-            "accuracy": paired_difference(same.correct[both], foreign.correct[both], by),
-            "confidence": mean((same.confidence - foreign.confidence)[both], by, bounds=(-1, 1)),
-        }
+    for m, cells in view.cells.items():
+        if "other_class" in cells and "same_class" in cells:
+            foreign, same = cells["other_class"], cells["same_class"]
+            both = foreign.having(same_right=same["right"], same_sure=same["confidence"])
+            both = both.where(pl.col("done") & pl.Series(same.column("done")))
+            out[m] = {
+                "accuracy": both.lost("same_right", "right"),
+                "confidence": both.mean(pl.col("same_sure") - pl.col("confidence"), (-1, 1)),
+            }
     return out
 
 
@@ -110,9 +107,7 @@ def headline(probe: Mismatch, evidence: Evidence, metric: str) -> Any:
 
 
 def null_is_null(evidence: Evidence) -> bool:
-    view = View.read(evidence)
-    clean = view.frame["clean_predicted"].to_numpy()
-    return all(bool((view.matched(m).predicted == clean).all()) for m in view.cells)
+    return all(bool((rows["same"] == 1).all()) for rows in View(evidence).of("matched").values())
 
 
 def as_data(batch: Batch, name: str) -> InMemory:
@@ -159,7 +154,7 @@ def run() -> dict[str, Any]:
         data = open_data(data_ref)
         model = open_model(model_ref, data)
         probe, evidence = observed(model, data, stream)
-        more = mild(View.read(evidence))
+        more = mild(View(evidence))
         repeats = [headline(*observed(model, data, stream, seed=s), "hidden_conflict") for s in (1, 2)]
         measured[bed] = figures(probe, evidence) | {
             "another class's input minus the same class's": {

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from muroan.clean import Clean
-from muroan.meter import Codes
-
-Combination = Mapping[str, tuple[Codes, Tensor]]
-"""For each modality codes, and which of them is each sample's [N]."""
+from muroan.intervention import Arrived
+from muroan.interventions.removals import Removal, others
 
 
 class Parts:
     """How sure a model should be by its own reading of the parts: p(both) ∝ p(input) · p(rest) / p(nothing)."""
 
     def __init__(self, clean: Clean) -> None:
-        self.clean = clean
-        self.neutral: Combination = {m: clean.neutral(m) for m in clean.model.modalities}
-        self.nothing = self._log({})
-        self.rest = {
-            m: self._log({o: (clean.codes[o], clean.index[o]) for o in clean.model.modalities if o != m})
-            for m in clean.model.modalities
-        }
+        self.clean, self.names = clean, tuple(clean.model.modalities)
+        self.nothing = self._log(Removal(self.names).arrives(clean))
+        self.rest = {m: self._log(Removal((m,)).arrives(clean)) for m in self.names}
 
-    def _log(self, kept: Combination) -> Tensor:
-        """Log-probabilities [N, K] with the other modalities missing."""
-        clean = self.clean
-        used = {**self.neutral, **kept}
-        everyone = torch.ones(len(clean), dtype=torch.bool)
-        present = {
-            m: clean.batch.present.get(m, everyone) & (m in kept)
-            for m in clean.model.modalities  # what a donor lends is there, else the sample is left out
-        }
-        codes, index = {m: c for m, (c, _) in used.items()}, {m: i for m, (_, i) in used.items()}
-        return clean.model.logits(codes, index, present).double().log_softmax(dim=1)
+    def _log(self, arrived: Arrived) -> Tensor:
+        return arrived.logits(self.clean).double().log_softmax(dim=1)
 
-    def confidence(self, modality: str, code: tuple[Codes, Tensor]) -> Tensor:
-        """Of the product's largest class [N], for this code of the modality beside the sample's own rest."""
-        product = self._log({modality: code}) + self.rest[modality] - self.nothing
+    def confidence(self, modality: str, arrived: Arrived) -> Tensor:
+        """Of the product's largest class [N], for what arrived of the modality beside the sample's own rest."""
+        alone = Removal(others(self.names, [modality])).arrives(self.clean)
+        codes = {**alone.codes, modality: arrived.codes[modality]}
+        index = {**alone.index, modality: arrived.index[modality]}
+        # What a donor lends is there, else the sample is left out.
+        product = self._log(replace(alone, codes=codes, index=index, done=None)) + self.rest[modality] - self.nothing
         return product.softmax(dim=1).amax(dim=1)

@@ -4,45 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
 
 from muroan.batch import Schema
 from muroan.clean import Clean
-from muroan.content import digests, distinct
 from muroan.data.pairs import FOUND
 from muroan.dataset import Dataset
-from muroan.errors import NotApplicable, unknown
+from muroan.errors import unknown
 from muroan.evidence import Evidence
-from muroan.finding import Conclusion, Metric
-from muroan.interventions.swaps import MATCHED, SHIFTS, SWAPS, TABLE, TIMED, Pool, Swap
-from muroan.meter import Codes, Metered
+from muroan.figure import Figure
+from muroan.finding import Conclusion
+from muroan.intervention import Outcome, outcome
+from muroan.interventions.swaps import (
+    REAL,
+    SHIFTS,
+    SWAPS,
+    TABLE,
+    TIMED,
+    Elsewhere,
+    Matched,
+    OtherClass,
+    Pool,
+    Swap,
+    Swapped,
+)
+from muroan.meter import Metered
 from muroan.model import Capability, Model
-from muroan.panels import panels
-from muroan.probe import Observation, Probe, Shown
-from muroan.randomness import choose
+from muroan.panels import Shown, before_after
+from muroan.probe import Observation, Probe
 from muroan.registry import register
 from muroan.robustness.distribution_shift.mismatch.charts import charts, notes
-from muroan.robustness.distribution_shift.mismatch.findings import MismatchFindings
+from muroan.robustness.distribution_shift.mismatch.findings import NOBODY, findings
 from muroan.robustness.distribution_shift.mismatch.parts import Parts
 from muroan.robustness.distribution_shift.mismatch.view import View
-
-
-@dataclass
-class Outcome:
-    """What came of one condition. donor [N]: who lent, −1 nobody; parts [N]: see `Mismatch`."""
-
-    modality: str
-    mismatch: str
-    severity: int
-    applied: Tensor
-    logits: Tensor
-    donor: Tensor
-    parts: Tensor | None = None
+from muroan.say import Say
 
 
 @register
@@ -55,17 +52,14 @@ class Mismatch(Probe):
     reference, encoded once; only codes are recombined. Delayed and frozen: a sound or series late by 5 to 40 %, or
     stopped.
 
-    Figures, each per input and condition, on samples that have the input and another one:
+    Of the figures, each per input and condition, on samples that have the input and another one:
 
-    - accuracy lost, paired with the sample as it was. What is right for inputs that do not belong together is a
+    - accuracy lost is paired with the sample as it was. What is right for inputs that do not belong together is a
       matter of taste, so this has no limit; of the same class it should be small.
-    - dominance: of the samples given an input of another class and answered with either's class, the share that got
-      the donor's. 0: the other inputs decide alone; 1: this one does. Its control is how often the model names the
-      donor's class without the swap.
-    - detection: AUROC of 1 − confidence, swapped against matched. 0.5: nothing shows; 1: confidence tells them apart.
-      A model that ignores the input has 0.5 and is no worse for it, and a swap that makes as good a sample as any (a
-      picture and a question) shows in nothing, so it has no limit. It knows order alone: a model whose confidence
-      falls by a millionth, always, has 1.
+    - dominance has as its control how often the model names the donor's class without the swap.
+    - detection is of 1 − confidence, swapped against matched. A model that ignores the input has 0.5 and is no worse
+      for it, and a swap that makes as good a sample as any (a picture and a question) shows in nothing, so it has no
+      limit. It knows order alone: a model whose confidence falls by a millionth, always, has 1.
     - hidden conflict, the alarm. What a model makes of each part by itself, the rest missing, says how sure it should
       be of both: p(both) ∝ p(input) · p(rest) / p(nothing), which is what independent evidence adds up to. A swap
       costs that product some confidence, and hidden conflict is how much of this the model's own confidence keeps:
@@ -74,11 +68,10 @@ class Mismatch(Probe):
       ignores an input (its part says nothing: the product loses what the model loses); and for tasks about a relation
       of the inputs (parts say nothing). Below 0: surer to notice than that. Above: the parts contradict each other,
       and the model is as sure as ever.
-    - unshown loss: accuracy lost minus confidence lost, as `robustness.missing_modality` has it, without a limit: a
-      reader who rightly trusts one input most is misled by it, and surely so.
-    - delay loss: accuracy lost on average over delays, of the input that suffers most.
-    - false match, for retrieval (classes missed, found): the share of swapped pairs that are still found; detection
-      is of 1 − p(found), and the parts of a pair say nothing, so there is no hidden conflict.
+    - unshown loss is what `robustness.missing_modality` calls hidden, without a limit: a reader who rightly trusts one
+      input most is misled by it, and surely so.
+    - false match is for retrieval (classes missed, found); detection is of 1 − p(found) there, and the parts of a pair
+      say nothing, so there is no hidden conflict.
 
     The null change, a value that is encoded anew and goes the donor's way, is the control of all.
 
@@ -100,55 +93,55 @@ class Mismatch(Probe):
         "p(both) ∝ p(input) · p(rest) / p(nothing) is a product of experts (Hinton, Neural Computation 2002); "
         "AUROC: DeLong et al. 1988"
     )
-    metrics = (
-        Metric(
-            name="hidden_conflict",
+    figures = (
+        Figure(
+            "hidden_conflict",
             says="Confidence that the model's own reading of the parts loses when an input is of another class, minus "
             "what its confidence loses. 0: every conflict shows as it should; 1: none does.",
             limit=0.1,
             unit="points",
         ),
-        Metric(
-            name="delay_loss",
+        Figure(
+            "delay_loss",
             says="Accuracy lost on average over delays of 5 to 40 % of the length, of the input that suffers most. "
             "0: none; 1: all.",
             limit=0.3,
             unit="points",
         ),
-        Metric(
-            name="accuracy_lost",
+        Figure(
+            "accuracy_lost",
             says="Accuracy lost when this input is from elsewhere. 0: nothing; 1: everything.",
             unit="points",
         ),
-        Metric(
-            name="dominance",
+        Figure(
+            "dominance",
             says="Of the answers that follow either this input, which is of another class, or the others, the share "
             "that follows it. 0: the others decide; 1: this input does.",
             unit="number",
         ),
-        Metric(
-            name="detection",
+        Figure(
+            "detection",
             says="Chance that a sample with an input from elsewhere is less confident than one as it was (AUROC). "
             "0.5: nothing shows; 1: all show.",
             better="higher",
             unit="number",
         ),
-        Metric(
-            name="not_less_sure",
+        Figure(
+            "not_less_sure",
             says="Share of samples on which confidence does not fall when an input is of another class. "
             "0: it always falls; 1: never.",
         ),
-        Metric(
-            name="unshown_loss",
+        Figure(
+            "unshown_loss",
             says="Accuracy lost minus confidence lost when an input is from elsewhere. 0: every loss shows; 1: none.",
             unit="points",
         ),
-        Metric(
-            name="false_match",
+        Figure(
+            "false_match",
             says="Share of pairs with one side swapped that are still found to match. 0: none; 1: all.",
         ),
     )
-    outcomes = {"correct": "higher"}
+    outcomes = {"right": "higher"}
     finds = {
         "robustness.deaf-to-mismatch": ("hidden_conflict",),
         "robustness.needs-synchrony": ("delay_loss",),
@@ -157,7 +150,7 @@ class Mismatch(Probe):
     limit: int | None = 300
     donors: int = 256
     mismatches: tuple[str, ...] = ()
-    """Names of rows of the table; none: all."""
+    """Names of interventions; none: all."""
     stream: tuple[str, ...] = ()
     """Groups that say whose value it is (patient, device); none: all of the data's groups together."""
 
@@ -165,8 +158,8 @@ class Mismatch(Probe):
         if self.donors < 2:
             raise ValueError(f"donors is {self.donors}; it must be at least 2")
         for name in self.mismatches:
-            if name not in {row.name for row in TABLE}:
-                raise unknown("mismatch", name, {row.name for row in TABLE})
+            if name not in {change.name for change in TABLE}:
+                raise unknown("mismatch", name, {change.name for change in TABLE})
 
     def applies(self, model: Model, schema: Schema) -> str | None:
         for group in self.stream:
@@ -175,136 +168,56 @@ class Mismatch(Probe):
         return None if len(model.modalities) > 1 else "needs at least two inputs, of which one can be from elsewhere"
 
     def prepare(self, model: Metered, reference: Dataset, seed: int) -> Pool:
-        drawn = choose(reference.ids, self.donors, seed, self.name, "donors")
-        # In the order of their ids, so that the order of the reference changes nothing.
-        batch = reference.load(sorted(drawn, key=lambda i: reference.ids[i])).batch
-        if batch is None or len(batch) < 2:
-            raise NotApplicable("needs at least two samples of the reference that can be read")
-        codes, index = model.codes(batch)
-        contents = {m: np.asarray(digests(batch.inputs[m])) for m in model.modalities}
-        return Pool(batch, codes, index, contents)
+        return Pool.of(model, reference, self.donors, seed, self.stream)
 
-    def _swaps(self, clean: Clean) -> Iterator[Swap]:
-        for swap in SWAPS:
-            grouped = bool(clean.batch.groups) or swap.name != "stale"
-            # Of pairs all are of one class: to be found.
-            paired = clean.model.classes == FOUND and swap.name in ("other_class", "same_class")
-            if grouped and not paired and (not self.mismatches or swap.name in self.mismatches):
-                yield swap
+    def asks(self, clean: Clean) -> Iterator[Elsewhere]:
+        wanted = set(self.mismatches) or {change.name for change in TABLE}
+        wanted -= set() if clean.batch.groups else {"stale"}
+        # Of pairs all are of one class: to be found.
+        wanted -= {"other_class", "same_class"} if clean.model.classes == FOUND else set()
+        for m in clean.model.modalities:
+            yield Matched(m)
+            yield from (swap(m, clean.prepared[self.name]) for swap in SWAPS if swap.name in wanted)
+            if clean.batch.modalities[m].kind in TIMED:
+                for shift in SHIFTS:
+                    yield from (shift(m, k + 1) for k in range(len(shift.levels)) if shift.name in wanted)
 
     def observe(self, clean: Clean) -> Observation:
-        pool: Pool = clean.prepared[self.name]
-        everyone = torch.ones(len(clean), dtype=torch.bool)
-        here = torch.stack([clean.batch.present.get(m, everyone) for m in clean.model.modalities])
+        apart = Capability.SCORES in clean.model.model.capabilities and clean.model.classes != FOUND
+        parts = Parts(clean) if apart else None
         frames: list[pl.DataFrame] = []
         shown: list[Shown] = []
-        parts = Parts(clean) if clean.model.classes != FOUND else None
-        for k, m in enumerate(clean.model.modalities):
-            able = here[k] & (here.sum(dim=0) > 1)
-            known, own = clean.batch.unique(m)
-            values, which, contents = distinct(known)
-            own = which[own]
-            found = [
-                self._matched(clean, m, values, own, able),
-                *self._swapped(clean, m, np.asarray(contents)[own.numpy()], able, pool),
-                *self._shifted(clean, m, values, own, able),
-            ]
-            if parts is not None:
-                for outcome in found[: 1 + sum(o.severity == 0 for o in found[1:])]:
-                    lent = (pool.codes[m], pool.index[m][outcome.donor.clamp(min=0)])
-                    code = (clean.codes[m], clean.index[m]) if outcome.mismatch == MATCHED else lent
-                    outcome.parts = parts.confidence(m, code)
-            frames += [self._rows(clean, outcome, pool) for outcome in found]
-            shown += self._shown(clean, found, pool)
+        for change in self.asks(clean):
+            came = outcome(clean, change)
+            sure = pl.Series([None] * len(clean), dtype=pl.Float64)
+            if parts and isinstance(change, REAL):
+                sure = pl.Series(parts.confidence(change.modality, came.arrived).numpy())
+            frames.append(came.rows(parts_confidence=sure))
+            if isinstance(change, Swapped if clean.model.classes == FOUND else OtherClass):
+                shown += _shown(change, came)
         return Observation(pl.concat(frames), sorted(shown, key=lambda s: (s.rank, s.sample))[:2])
 
-    def _recombined(self, clean: Clean, m: str, codes: Codes, index: Tensor, at: Tensor) -> Tensor:
-        """The clean logits with those of the samples at `at` replaced: their `m` is codes[index]."""
-        out = clean.logits.clone()
-        if len(at):
-            others = {o: clean.index[o][at] for o in clean.model.modalities if o != m}
-            present = {o: p[at] for o, p in clean.batch.present.items()} or None
-            out[at] = clean.model.logits({**clean.codes, m: codes}, {**others, m: index[at]}, present)
-        return out
-
-    def _matched(self, clean: Clean, m: str, values: Any, own: Tensor, able: Tensor) -> Outcome:
-        logits = self._recombined(clean, m, clean.model.encode(m, values), own, torch.nonzero(able).flatten())
-        return Outcome(m, MATCHED, 0, able, logits, torch.full_like(own, -1))
-
-    def _swapped(self, clean: Clean, m: str, contents: Any, able: Tensor, pool: Pool) -> Iterator[Outcome]:
-        keys = clean.keys(self.name, m, "donor")
-        stream = self.stream or tuple(clean.batch.groups)
-        for swap in self._swaps(clean):
-            donor, any_ = swap.donors(clean.batch, pool, m, contents, keys, stream)
-            applied = able & any_
-            donor = torch.where(applied, donor, -1)
-            index = pool.index[m][donor.clamp(min=0)]
-            logits = self._recombined(clean, m, pool.codes[m], index, torch.nonzero(applied).flatten())
-            yield Outcome(m, swap.name, 0, applied, logits, donor)
-
-    def _shifted(self, clean: Clean, m: str, values: Any, own: Tensor, able: Tensor) -> Iterator[Outcome]:
-        if clean.batch.modalities[m].kind not in TIMED:
-            return
-        at = torch.nonzero(able).flatten()
-        for shift in SHIFTS:
-            if self.mismatches and shift.name not in self.mismatches:
-                continue
-            for severity, level in enumerate(shift.levels, start=1):
-                codes = clean.model.encode(m, shift.change(values, level))
-                logits = self._recombined(clean, m, codes, own, at)
-                yield Outcome(m, shift.name, severity, able, logits, torch.full_like(own, -1))
-
-    def _rows(self, clean: Clean, found: Outcome, pool: Pool) -> pl.DataFrame:
-        n, targets = len(clean), clean.batch.targets
-        predicted = found.logits.argmax(dim=1)
-        lent = found.donor >= 0
-        theirs = torch.where(lent, pool.batch.targets[found.donor.clamp(min=0)], -1)
-        wanted = torch.where(lent, FOUND.index("missed"), targets) if clean.model.classes == FOUND else targets
-        scores = Capability.SCORES in clean.model.model.capabilities
-        none = [None] * n
-        sure = found.logits.double().softmax(dim=1).amax(dim=1)
-        level = f" {found.severity}" if found.severity else ""
-        return clean.rows(
-            f"{found.modality}: {found.mismatch}{level}",
-            modality=[found.modality] * n,
-            mismatch=[found.mismatch] * n,
-            severity=[found.severity] * n,
-            applied=found.applied,
-            donor_class=pl.Series("donor_class", theirs.numpy()),
-            predicted=predicted,
-            correct=predicted == wanted,
-            follows=lent & (predicted == theirs) & (theirs != targets),
-            confidence=sure if scores else pl.Series("confidence", none, dtype=pl.Float64),
-            parts_confidence=found.parts
-            if scores and found.parts is not None
-            else pl.Series("parts_confidence", none, dtype=pl.Float64),
-        )
-
-    def _shown(self, clean: Clean, found: list[Outcome], pool: Pool) -> list[Shown]:
-        """The sample that follows an input of another class (or takes it for its partner) most confidently."""
-        paired = clean.model.classes == FOUND
-        out = []
-        for o in found:
-            if o.mismatch != ("swapped" if paired else "other_class"):
-                continue
-            said = o.logits.argmax(dim=1)
-            theirs = pool.batch.targets[o.donor.clamp(min=0)]
-            misled = o.applied & clean.correct & (said == theirs)
-            sure = o.logits.double().softmax(dim=1).amax(dim=1)
-            for i in sorted(torch.nonzero(misled).flatten().tolist(), key=lambda j: (-sure[j], clean.batch.ids[j]))[:1]:
-                value = pool.value(o.modality, int(o.donor[i]))
-                name = clean.model.classes[int(said[i])]
-                out.append(
-                    Shown(
-                        sample=clean.batch.ids[i],
-                        title=f"Sure, with the {o.modality} of another sample",
-                        panels=panels(clean.batch.take([i]), 0, {o.modality: ("of another sample", value)}),
-                        caption=f"Right before; {name!r} with {float(sure[i]):.0%} confidence.",
-                        rank=-float(sure[i]),
-                    )
-                )
-        return out
-
     def conclude(self, evidence: Evidence) -> Conclusion:
-        found = MismatchFindings(View.read(evidence), self.name, [m.name for m in self.metrics])
-        return Conclusion(findings=found.findings(), charts=charts(found), notes=notes(found))
+        say, view = Say(self.name), View(evidence)
+        if not view.cells:
+            say.nothing([m.name for m in self.metrics], "What an input from elsewhere does", NOBODY)
+            return Conclusion(findings=say.findings)
+        findings(say, view)
+        return Conclusion(findings=say.details_last, charts=charts(say, view), notes=notes(view))
+
+
+def _shown(change: Swap, came: Outcome) -> list[Shown]:
+    """The sample that follows an input of another class (or takes it for its partner) most confidently."""
+    clean, pool = came.clean, change.pool
+    assert pool is not None
+    donor, _ = change.donors(clean)
+    theirs = pool.batch.targets[donor]
+    sure = came.logits.double().softmax(dim=1).amax(dim=1)
+    misled = torch.nonzero(came.done & clean.correct & (came.predicted == theirs)).flatten().tolist()
+    shown = []
+    for i in sorted(misled, key=lambda j: (-sure[j], clean.batch.ids[j]))[:1]:
+        title = f"Sure, with the {change.modality} of another sample"
+        lent = {change.modality: ("of another sample", pool.value(change.modality, int(donor[i])))}
+        caption = f"Right before; {clean.model.classes[int(came.predicted[i])]!r} with {float(sure[i]):.0%} confidence."
+        shown.append(before_after(clean.batch, i, title, lent, caption=caption, rank=-float(sure[i])))
+    return shown

@@ -3,105 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from muroan.data.pairs import FOUND
-from muroan.evidence import About, Evidence, clusters
-from muroan.interventions.swaps import MATCHED, SHIFTS
+from muroan.evidence import Evidence
+from muroan.interventions.swaps import SHIFTS, SWAPS, Elsewhere, Matched, OtherClass, Swapped
+from muroan.rows import Rows, Worst
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+SAME = 1e-6
+"""Confidence that falls by less has not fallen: less is rounding."""
+
+# Of one sample: what is lost to the null change.
+LOST = pl.col("was_right") - pl.col("right")
+UNSURE = pl.col("was_sure") - pl.col("confidence")
+HIDDEN = (pl.col("was_parts") - pl.col("parts_confidence")) - UNSURE
+STAYS_SURE = UNSURE <= SAME
+LENT, OWN = pl.col("predicted") == pl.col("donor_class"), pl.col("predicted") == pl.col("target")
+BEFORE = pl.col("was_predicted") == pl.col("donor_class")
+DECIDED = LENT | OWN
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One condition of one input, all [N]: samples it was applied to, what was answered, and how surely.
+class View:
+    """What came of each input, by what was done to it.
 
-    confidence and parts are None without scores, parts also where no part could be asked by itself. donor: the class
-    of the sample that lent, −1 nobody.
+    cells[m][name]: rows of all samples, those to whom it was done first told by `done`, with what the null change made
+    of them beside: was_right, was_sure, was_parts, was_predicted; of a shift `right` is the mean over its severities,
+    and levels[m][name] holds them one by one. What was done to nobody is left out.
     """
 
-    applied: Flags
-    predicted: NDArray[np.int64]
-    correct: Floats
-    follows: Floats
-    donor: NDArray[np.int64]
-    confidence: Floats | None
-    parts: Floats | None
+    def __init__(self, evidence: Evidence) -> None:
+        self.about = evidence.about
+        self.paired = self.about.classes == FOUND
+        self.cells: dict[str, dict[str, Rows]] = {}
+        self.levels: dict[str, dict[str, list[Rows]]] = {}
+        self._known = set(evidence.conditions())
+        for m in self.about.modalities:
+            null = self._rows(evidence, Matched(m))
+            if null is None:
+                continue
+            was = {"was_right": null["right"], "was_predicted": null["predicted"]}
+            self.scored = not null.frame["confidence"].null_count()
+            was |= {"was_sure": null["confidence"], "was_parts": null["parts_confidence"]} if self.scored else {}
+            swapped = {swap.name: self._rows(evidence, swap(m)) for swap in SWAPS}
+            cells = {Matched.name: null} | {name: rows for name, rows in swapped.items() if rows is not None}
+            shifted = {s.name: [self._rows(evidence, s(m, k + 1)) for k in range(len(s.levels))] for s in SHIFTS}
+            self.levels[m] = {name: [r for r in of if r is not None] for name, of in shifted.items() if any(of)}
+            for name, of in self.levels[m].items():
+                cells[name] = of[0].having(right=np.mean([rows["right"] for rows in of], axis=0))
+            self.cells[m] = {name: rows.having(**was) for name, rows in cells.items()}
 
+    def _rows(self, evidence: Evidence, change: Elsewhere) -> Rows | None:
+        if change.condition not in self._known:
+            return None
+        rows = Rows.of(evidence, change.condition)
+        place = {name: k for k, name in enumerate(self.about.classes)}
+        return rows.having(predicted=[place[said] for said in rows.column("said")]) if rows["done"].any() else None
 
-@dataclass(frozen=True)
-class View:
-    """cells[modality][condition]; a condition of several severities stands by its name and number ("delayed 3")."""
-
-    about: About
-    frame: pl.DataFrame
-    cells: Mapping[str, Mapping[str, Cell]]
-    targets: NDArray[np.int64]
-
-    @staticmethod
-    def read(evidence: Evidence) -> View:
-        cells: dict[str, dict[str, Cell]] = {}
-        frame = evidence.of().clear()
-        for m in evidence.about.modalities:
-            of = evidence.of().filter(pl.col("modality") == m)
-            cells[m] = {}
-            for (name, severity), rows in sorted(of.group_by(["mismatch", "severity"], maintain_order=True)):
-                cells[m][f"{name} {severity}" if severity else str(name)] = _cell(rows)
-                frame = rows
-        return View(evidence.about, frame, cells, frame["target"].to_numpy())
-
-    @property
-    def paired(self) -> bool:
-        """Whether the classes are those of retrieval."""
-        return self.about.classes == FOUND
+    def of(self, name: str) -> dict[str, Rows]:
+        """What came of each input of one change."""
+        return {m: cells[name] for m, cells in self.cells.items() if name in cells}
 
     @property
-    def scored(self) -> bool:
-        return any(c.confidence is not None for of in self.cells.values() for c in of.values())
+    def key(self) -> type[Elsewhere]:
+        """The swap that a sample should not survive."""
+        return Swapped if self.paired else OtherClass
 
     @property
-    def clusters(self) -> list[str] | None:
-        return clusters(self.frame)
-
-    def by(self, keep: Flags) -> list[str] | None:
-        """Clusters of some samples, in the form that estimates take."""
-        found = self.clusters
-        return None if found is None else [c for c, k in zip(found, keep, strict=True) if k]
-
-    def units(self, keep: Flags) -> list[str]:
-        """What pairs two conditions of the same samples: clusters, or the samples themselves."""
-        return self.by(keep) or [str(s) for s, k in zip(self.frame["sample"], keep, strict=True) if k]
-
-    def matched(self, modality: str) -> Cell:
-        return self.cells[modality][MATCHED]
-
-    def cell(self, modality: str, name: str) -> Cell | None:
-        """A condition's cell, if it was applied to any sample."""
-        found = self.cells[modality].get(name)
-        return found if found is not None and found.applied.any() else None
-
-    def levels(self, modality: str, shift: str) -> list[Cell]:
-        """The cells of a shift in order of severity; none where the input has no time axis."""
-        row = next(s for s in SHIFTS if s.name == shift)
-        found = [self.cell(modality, f"{shift} {k}") for k in range(1, len(row.levels) + 1)]
-        return [c for c in found if c is not None]
+    def keyed(self) -> dict[str, Rows]:
+        return self.of(self.key.name)
 
 
-def _cell(rows: pl.DataFrame) -> Cell:
-    def column(name: str) -> Floats | None:
-        return None if rows[name].null_count() else rows[name].to_numpy().astype(np.float64)
+def done(rows: Rows) -> Rows:
+    """Those to whom something was done."""
+    return rows.where(pl.col("done"))
 
-    return Cell(
-        applied=rows["applied"].to_numpy().astype(bool),
-        predicted=rows["predicted"].to_numpy().astype(np.int64),
-        correct=rows["correct"].to_numpy().astype(np.float64),
-        follows=rows["follows"].to_numpy().astype(np.float64),
-        donor=rows["donor_class"].to_numpy().astype(np.int64),
-        confidence=column("confidence"),
-        parts=column("parts_confidence"),
-    )
+
+def tied(rows: Rows) -> Rows:
+    """Rows that are compared with themselves as they were: a sample without a cluster is one."""
+    return replace(rows, frame=rows.frame.with_columns(pl.coalesce("cluster", "sample").alias("cluster")))
+
+
+def worst(
+    cells: Mapping[str, Rows],
+    what: pl.Expr,
+    bounds: tuple[float, float],
+    *,
+    ways: tuple[float, float] | None = None,
+    among: pl.Expr | None = None,
+) -> Worst[str]:
+    """The input of which something is largest on average, over whom it was done to (and `among` holds for)."""
+    counted = pl.col("done") if among is None else pl.col("done") & among
+    any_rows = next(iter(cells.values()))
+    columns = {m: rows[what] for m, rows in cells.items()}
+    return any_rows.worst(columns, bounds, ways=ways, counted={m: rows[counted] for m, rows in cells.items()})
