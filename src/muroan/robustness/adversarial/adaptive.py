@@ -55,8 +55,8 @@ class Stays:
         return self.static & self.direct
 
     def of(self, way: Way) -> Tensor:
-        found: Tensor = getattr(self, way)
-        return found
+        stays: Tensor = getattr(self, way)
+        return stays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +93,18 @@ class Evaluated:
 
     def gain(self, condition: str) -> Estimate:
         """Adaptive robust accuracy of the defended model minus that of the base. Above 0: the defence helps."""
-        found = self.stays[condition]
-        return paired_difference(found.adaptive, found.base, self.clusters)
+        stays = self.stays[condition]
+        return paired_difference(stays.adaptive, stays.base, self.clusters)
 
     def overstated(self, condition: str) -> Estimate:
         """Static minus adaptive accuracy: how much better old examples make the defence look. 0: not at all."""
-        found = self.stays[condition]
-        return paired_difference(found.static, found.adaptive, self.clusters)
+        stays = self.stays[condition]
+        return paired_difference(stays.static, stays.adaptive, self.clusters)
 
     def masked(self, condition: str) -> Estimate:
         """Share that old examples break and the attack through the defence does not. 0: gradients are not hidden."""
-        found = self.stays[condition]
-        return proportion(found.direct & ~found.static, self.clusters)
+        stays = self.stays[condition]
+        return proportion(stays.direct & ~stays.static, self.clusters)
 
     def singles(self, way: Way) -> dict[str, Tensor]:
         """Who stays right, by the one input attacked."""

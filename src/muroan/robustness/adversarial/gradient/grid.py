@@ -64,11 +64,11 @@ class Grid:
         """All cells but the empty one, small before large."""
         levels = [self.levels(m) for m in self.names]
         if len(levels) <= ALL_CELLS:
-            found = set(product(*levels))
+            cells = set(product(*levels))
         else:
-            found = {tuple(s if i == k else 0.0 for i in range(len(levels))) for k, ls in enumerate(levels) for s in ls}
-            found |= {tuple(max(x for x in ls if x <= s) for ls in levels) for s in self.shares}
-        return sorted((c for c in found if any(c)), key=lambda c: (sum(c), c))
+            cells = {tuple(s if i == k else 0.0 for i in range(len(levels))) for k, ls in enumerate(levels) for s in ls}
+            cells |= {tuple(max(x for x in ls if x <= s) for ls in levels) for s in self.shares}
+        return sorted((c for c in cells if any(c)), key=lambda c: (sum(c), c))
 
     def budgets(self, cell: Cell) -> dict[str, Budget]:
         """What the cell allows, of the inputs that it allows to change at all."""
@@ -131,12 +131,12 @@ def explore(model: Metered, batch: Batch, grid: Grid, attack: Joint, *, seed: in
     walk = _Walk(model, batch, grid, attack, seed, nothing(model, batch))
     for cell in grid.cells():
         walk.visit(cell)
-    return walk.found
+    return walk.done
 
 
 @dataclass
 class _Walk:
-    """On the way through the cells: what was found so far."""
+    """On the way through the cells: what was done in those behind."""
 
     model: Metered
     batch: Batch
@@ -144,13 +144,13 @@ class _Walk:
     attack: Joint
     seed: int
     clean: Attacked
-    found: dict[Cell, Attacked] = field(default_factory=dict)
+    done: dict[Cell, Attacked] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.labels = self.clean.logits.argmax(dim=1)
 
     def visit(self, cell: Cell) -> None:
-        below = [self.found[c] for c in next_below(cell, list(self.found))]
+        below = [self.done[c] for c in next_below(cell, list(self.done))]
         base = worst(below, self.labels) if below else self.clean
         texts, rest = self._allowed(cell)
         trace = self._carried(cell) if not texts and len(rest) == 1 else {}
@@ -164,7 +164,7 @@ class _Walk:
             else:
                 tried = self._ascents(cell, some, left, (), trace)
             done = bettered(base, tried, left, self.labels[left])
-        self.found[cell] = replace(done, trace=trace)
+        self.done[cell] = replace(done, trace=trace)
 
     def _allowed(self, cell: Cell) -> tuple[dict[str, Budget], dict[str, Budget]]:
         """(texts whose words may be replaced, continuous inputs that may be moved)."""
@@ -174,7 +174,7 @@ class _Walk:
     def _alike(self, cell: Cell) -> list[Attacked]:
         """The largest cells below of the same inputs."""
         support = self.grid.support(cell)
-        return [self.found[c] for c in next_below(cell, [c for c in self.found if self.grid.support(c) == support])]
+        return [self.done[c] for c in next_below(cell, [c for c in self.done if self.grid.support(c) == support])]
 
     def _carried(self, cell: Cell) -> dict[str, Tensor]:
         """What is known of the samples from the largest cell below."""
@@ -227,8 +227,8 @@ class _Walk:
     def _alone(self, cell: Cell, some: Batch, at: Tensor, budgets: Mapping[str, Budget]) -> Attacked:
         """Some of a cell's inputs alone: as they were found before, where the grid has a cell for that."""
         part = self.grid.only(cell, list(budgets))
-        if part in self.found:
-            return rows(self.found[part], at)
+        if part in self.done:
+            return rows(self.done[part], at)
         return self.attack.run(self.model, some, budgets, seed=self.seed)
 
 
