@@ -22,7 +22,7 @@ from muroan.data.memory import InMemory
 from muroan.data.multiple_features import VIEWS as SIX
 from muroan.data.multiple_features import multiple_features
 from muroan.dataset import Dataset, Splits
-from muroan.estimate import Estimate, mean, paired_difference
+from muroan.estimate import Estimate, mean
 from muroan.interventions.removals import Kept
 from muroan.losses import task_loss
 from muroan.mitigations.masked_training import Masd, MaskedMultitask, MaskedTraining, ModalityDropout
@@ -113,7 +113,7 @@ def measured(bed: Callable[[int], tuple[TorchModel, Dataset, Dataset]]) -> tuple
             "cost with all views": str(cost),
             "P": str(pooled[kind.name].average(names)),
             "R": str(pooled[kind.name].least(names).estimate),
-            "worst subset": " + ".join(together.test[pooled[kind.name].least(names).at]),
+            "worst subset": " + ".join(pooled[kind.name].least(names).name[1]),
         }
         good.append(gain.low > 0 and cost.low >= MOST_LOST)
         bad.append(gain.high < 0 or cost.high < MOST_LOST)
@@ -137,7 +137,7 @@ def measured(bed: Callable[[int], tuple[TorchModel, Dataset, Dataset]]) -> tuple
         "plain, trained on": {
             "P": str(pooled["plain"].average(names)),
             "R": str(plain_least.estimate),
-            "worst subset": " + ".join(together.test[plain_least.at]),
+            "worst subset": " + ".join(plain_least.name[1]),
             "all views": str(pooled["plain"].cell(names, names)),
         },
         **said,
@@ -160,7 +160,7 @@ def copied(model: TorchModel, bed: Callable[[int], tuple[TorchModel, Dataset, Da
 def costs(better: ModalityGrid, plain: ModalityGrid) -> Estimate:
     """Accuracy with all views, minus that of the plain one, paired."""
     cell = (better.names, better.names)
-    return paired_difference(better.correct[cell], plain.correct[cell], better.clusters)
+    return better.rows.lost(better.correct[cell], plain.correct[cell])
 
 
 def run() -> dict[str, Any]:

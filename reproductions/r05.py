@@ -22,7 +22,7 @@ from muroan.data.memory import InMemory
 from muroan.data.multiple_features import VIEWS as SIX
 from muroan.data.multiple_features import multiple_features
 from muroan.dataset import Dataset
-from muroan.estimate import Estimate, mean, paired_difference, proportion
+from muroan.estimate import Estimate, mean, paired_difference
 from muroan.losses import task_loss
 from muroan.mitigations.masked_training import MaskedMultitask
 from muroan.mitigations.masking import left
@@ -154,9 +154,9 @@ def measured(bed: Bed) -> tuple[dict[str, Any], dict[str, str]]:
             return grid.correct[names, names], grid.correct[names, rest]
 
         (full, last), (full2, last2) = ends(plain), ends(multi)
-        drop = paired_difference(full, last, plain.clusters)
-        area = mean((full2 + last2 - full - last) / 2, plain.clusters, bounds=(-1, 1))
-        end = paired_difference(last2, last, plain.clusters)
+        drop = plain.rows.lost(full, last)
+        area = plain.rows.mean((full2 + last2 - full - last) / 2, (-1, 1))
+        end = plain.rows.lost(last2, last)
         holds = drop.low > 0 and area.low > 0 and end.low > 0
         against = drop.high < 0 or area.high < 0 or end.high < 0
         verdicts[m] = "holds" if holds else "does not hold here" if against else "undecided"
@@ -169,9 +169,9 @@ def measured(bed: Bed) -> tuple[dict[str, Any], dict[str, str]]:
             "the same, mean over seeds": str(mean(by_seed)),
             **{
                 f"{name}: at rate 0, at rate 1, area": [
-                    str(proportion(a, g.clusters)),
-                    str(proportion(b, g.clusters)),
-                    str(mean((a + b) / 2, g.clusters, bounds=(0, 1))),
+                    str(g.rows.share(a)),
+                    str(g.rows.share(b)),
+                    str(g.rows.mean((a + b) / 2, (0, 1))),
                 ]
                 for name, g in grids.items()
                 for a, b in [ends(g)]
@@ -180,7 +180,7 @@ def measured(bed: Bed) -> tuple[dict[str, Any], dict[str, str]]:
     worst = {name: str(g.least(names).estimate) for name, g in grids.items()}
     figures |= {
         "multi-task minus plain, nothing missing": str(
-            paired_difference(multi.correct[names, names], plain.correct[names, names], plain.clusters)
+            plain.rows.lost(multi.correct[names, names], plain.correct[names, names])
         ),
         "worst of everything, without one, one alone": worst,
         "parameters of each": network(bed, MIDDLE, 0).parameters,

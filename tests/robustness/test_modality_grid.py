@@ -80,7 +80,7 @@ def test_average_and_least_are_over_the_test_subsets() -> None:
     accuracies = [grid.cell(NAMES, s).value for s in grid.test]
     assert grid.average(NAMES).value == pytest.approx(np.mean(accuracies))
     least = grid.least(NAMES)
-    assert (least.estimate.value, grid.test[least.at]) == (0.0, ("c",))
+    assert (least.estimate.value, least.name[1]) == (0.0, ("c",))
     # b is right on the first half alone: a simultaneous interval is no narrower than b's own.
     some = ModalityGrid.measure(Believes, data(), test=[("a",), ("b",), ("a", "b")])
     one, own = some.least(NAMES).estimate, some.cell(NAMES, ("b",))

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly
-from muroan.estimate import Estimate, mean
+from muroan.estimate import Estimate
+from muroan.interventions.removals import others
 from muroan.model import Capability, Model
 from muroan.robustness.distribution_shift.modality_grid import How, ModalityGrid
+from muroan.rows import Floats
 
-Floats = NDArray[np.float64]
 M = TypeVar("M", bound=Model)
 
 
@@ -80,14 +80,14 @@ def search_fusion_layer(
 def score(grid: ModalityGrid, train: Sequence[str], rate: float) -> Floats:
     """Each sample's chance to be right [N] where one input is missing with chance `rate`, any with equal chance."""
     kept, names = tuple(train), grid.names
-    less = np.mean([grid.correct[kept, tuple(x for x in names if x != m)] for m in names], axis=0)
-    return np.asarray((1 - rate) * grid.correct[kept, names] + rate * less)
+    less = np.mean([grid.correct[kept, others(names, [m])] for m in names], axis=0)
+    mixed: Floats = (1 - rate) * grid.correct[kept, names] + rate * less
+    return mixed
 
 
 def _estimate(model: Model, data: Dataset, rate: float, level: float) -> Estimate:
     names = tuple(data.schema.modalities)
-    tests = [names, *(tuple(x for x in names if x != m) for m in names)]
+    tests = [names, *(others(names, [m]) for m in names)]
     how: How = "absent" if Capability.ABSENT in model.capabilities else "neutral"
-    grid = ModalityGrid.measure(lambda kept: model, data, train=[names], test=tests, how=how)
-    by = None if grid.clusters is None else list(grid.clusters)
-    return mean(score(grid, names, rate).clip(0, 1), by, level=level, bounds=(0, 1))
+    grid = ModalityGrid.measure(lambda kept: model, data, train=[names], test=tests, how=how, level=level)
+    return grid.rows.mean(score(grid, names, rate), (0, 1))
