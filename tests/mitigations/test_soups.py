@@ -14,7 +14,7 @@ from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.mitigation import state
-from muroan.mitigations.fine_tuning import Bench, Parts
+from muroan.mitigations.fine_tuning import Bench
 from muroan.mitigations.soups import GreedySoup, UniformSoup, greedy
 from muroan.mitigations.weight_space import average
 from muroan.training import Trainer
@@ -101,7 +101,7 @@ def test_the_greedy_soup_is_at_least_its_best_run_where_it_selects_and_a_second_
     course, runs = done.facts["course"], [r["accuracy"] for r in done.facts["runs"]]
     assert all(b > a for a, b in pairwise(course))
     assert course[0] >= max(runs)
-    again = Bench(copy.deepcopy(base), Parts.of(data.members, soup.select, 1))
+    again = Bench.of(copy.deepcopy(base), data.members, soup.select, 1)
     assert again.judged(done.tensors, blended=False) == done.facts["accuracy"] == course[-1]
     steps.clear()
     uniform = UniformSoup(runs=3, rate=0.01, epochs=4).apply(
@@ -141,7 +141,7 @@ def test_the_part_that_selects_is_held_out_by_cluster_from_every_run():
             return super().fit(modules, loss, fit_on, *rest, **more)
 
     GreedySoup(runs=2, epochs=1).apply(model(), data, Watched(), seed=3)
-    select = set(Parts.of(data.members, 0.2, 3).select.clusters())
+    select = set(Bench.of(model(), data.members, 0.2, 3).select.clusters())
     assert select
     assert not select & seen
     assert select | seen == set(data.members.clusters())

@@ -13,7 +13,7 @@ from muroan.data.memory import InMemory
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.mitigation import state
-from muroan.mitigations.fine_tuning import Parts, fine_tuning
+from muroan.mitigations.fine_tuning import Bench, fine_tuning
 from muroan.mitigations.weight_space import interpolate
 from muroan.mitigations.wise_ft import HALF, WiseFT, chosen
 from muroan.training import Trainer
@@ -65,7 +65,7 @@ def test_alpha_is_chosen_on_members_that_train_nothing():
     curve = dict(done.facts["curve"])
     assert done.facts["alpha"] == chosen(curve, 0.01)
     assert curve[done.facts["alpha"]] >= curve[1.0] - 0.01
-    parts = Parts.of(data.members, 0.2, 0)
+    parts = Bench.of(base, data.members, 0.2, 0)
     assert not set(parts.train.ids) & set(parts.select.ids)
     assert len(parts.train) + len(parts.select) == len(data.members)
 
@@ -109,7 +109,7 @@ def test_batch_norms_between_the_ends_know_the_members():
     base, data = model(norm=True), world()
     WiseFT(alpha=0.5, rate=0.05, epochs=3).apply(base, data, Trainer(), seed=0)
     first, norm = base.trainable()["encoder x"]
-    x = Parts.of(data.members, 0.2, 0).train.load(range(160)).batch.inputs["x"]
+    x = Bench.of(base, data.members, 0.2, 0).train.load(range(160)).batch.inputs["x"]
     assert torch.allclose(norm.running_mean, first(x).mean(dim=0), atol=1e-5)
 
 

@@ -17,35 +17,13 @@ from muroan.data.pairs import FOUND
 from muroan.dataset import Dataset, split_off
 from muroan.errors import AskedWrongly
 from muroan.losses import alignment, logits, missed, pair_codes, task_loss
-from muroan.mitigation import Objective, load_state, state
+from muroan.mitigation import Objective, load_state
 from muroan.mitigations.multimodal_contrastive import cut_off
 from muroan.mitigations.weight_space import State, recalibrate
 from muroan.model import Capability, Model
 
 ROWS = 256
 """Samples that are judged at once."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Members: those that train, and those that select and train nothing (None: there are too few to hold some out)."""
-
-    train: Dataset
-    select: Dataset | None
-
-    @staticmethod
-    def of(members: Dataset, share: float, seed: int) -> Parts:
-        """About `share` of the members' clusters held out."""
-        try:
-            parts = split_off(members, share, seed)
-        except AskedWrongly:
-            return Parts(members, None)
-        return Parts(parts.audited, parts.reference)
-
-    @property
-    def judges(self) -> str:
-        """How many select, in words."""
-        return f"{len(self.select or ())} members"
 
 
 def of_pairs(model: Model, classes: Sequence[str]) -> bool:
@@ -86,21 +64,38 @@ def accuracy(model: Model, data: Dataset) -> float:
 
 @dataclass(frozen=True)
 class Bench:
-    """A model into which states are put to be judged. parts: where batch norms and accuracies come from."""
+    """A model into which states are put to be judged.
+
+    train, select: members that train (and give batch norms their statistics), and those that judge and train nothing
+    (None: there are too few to hold some out).
+    """
 
     model: Model
-    parts: Parts
+    train: Dataset
+    select: Dataset | None
 
-    def put(self, weights: State, *, blended: bool) -> dict[str, Tensor]:
-        """These weights into the model; the state that came of it. blended: they lie between models, so statistics of
-        batch norms are stale."""
+    @staticmethod
+    def of(model: Model, members: Dataset, share: float, seed: int) -> Bench:
+        """About `share` of the members' clusters held out."""
+        try:
+            parts = split_off(members, share, seed)
+        except AskedWrongly:
+            return Bench(model, members, None)
+        return Bench(model, parts.audited, parts.reference)
+
+    @property
+    def judges(self) -> str:
+        """How many judge, in words."""
+        return f"{len(self.select or ())} members"
+
+    def put(self, weights: State, *, blended: bool) -> None:
+        """These weights into the model; blended: they lie between models, so statistics of batch norms are stale."""
         load_state(self.model.trainable(), weights)
         if blended:
-            recalibrate(self.model, self.parts.train)
-        return state(self.model.trainable())
+            recalibrate(self.model, self.train)
 
     def judged(self, weights: State, *, blended: bool) -> float:
         """Accuracy of these weights on the part that selects."""
-        assert self.parts.select is not None
+        assert self.select is not None
         self.put(weights, blended=blended)
-        return accuracy(self.model, self.parts.select)
+        return accuracy(self.model, self.select)

@@ -10,7 +10,7 @@ from typing import Any
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.mitigation import Fitting, Mitigated, members, state
-from muroan.mitigations.fine_tuning import Bench, Parts, fine_tuning
+from muroan.mitigations.fine_tuning import Bench, fine_tuning
 from muroan.mitigations.weight_space import State, average
 from muroan.model import Model
 from muroan.randomness import key, sample_keys, uniform
@@ -95,25 +95,24 @@ class Soup(Fitting):
         ]
 
     def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
-        parts = Parts.of(members(data, self.name), self.select, seed)
-        if parts.select is None:
+        bench, before = Bench.of(model, members(data, self.name), self.select, seed), state(model.trainable())
+        if bench.select is None:
             why = "there are too few members to hold some out that tell what a soup is worth"
             raise AskedWrongly(f"{self.name}: {why}")
-        bench, before = Bench(model, parts), state(model.trainable())
         states, runs, notes = [], [], []
         for k, recipe in enumerate(self.recipes(seed)):
             bench.put(before, blended=False)
-            objective = fine_tuning(model, parts.train, recipe.erased)
+            objective = fine_tuning(model, bench.train, recipe.erased)
             own = trainer.named(f"soup-{k}")  # of one name for both soups: what one has trained the other takes
             how = {"rate": recipe.rate, "decay": recipe.decay}
-            trained = self.fit(model, objective, parts.train, own, seed=recipe.seed, **how)
+            trained = self.fit(model, objective, bench.train, own, seed=recipe.seed, **how)
             states.append(state(model.trainable()))
             runs.append({**vars(recipe), "accuracy": bench.judged(states[-1], blended=False)})
             notes.append(f"run {k + 1} (rate {recipe.rate:.2g}, erased {recipe.erased:.2f}): {trained.note}")
         pot, facts, said = self.stir(bench, before, states, [run["accuracy"] for run in runs])
-        weights = bench.put(average(pot), blended=len(pot) > 1)
-        facts = {"runs": runs, "selected on": len(parts.select), **facts}
-        return Mitigated(model, weights, facts, (*notes, said))
+        bench.put(average(pot), blended=len(pot) > 1)
+        facts = {"runs": runs, "selected on": len(bench.select), **facts}
+        return Mitigated(model, state(model.trainable()), facts, (*notes, said))
 
     @abstractmethod
     def stir(
@@ -139,7 +138,7 @@ class UniformSoup(Soup):
         self, bench: Bench, before: State, states: Sequence[State], scores: Sequence[float]
     ) -> tuple[Sequence[State], dict[str, Any], str]:
         accuracy = bench.judged(average(states), blended=len(states) > 1)
-        said = f"accuracy on {bench.parts.judges} held out: {accuracy:.3f}; of the runs alone {_listed(scores)}"
+        said = f"accuracy on {bench.judges} held out: {accuracy:.3f}; of the runs alone {_listed(scores)}"
         return states, {"accuracy": accuracy}, said
 
 
@@ -165,6 +164,6 @@ class GreedySoup(Soup):
         done = greedy(pot, known, lambda s: bench.judged(s, blended=True))
         names = [f"run {k + 1}" for k in range(len(states))] + ["the model before training"] * self.given
         kept, course = [names[k] for k in done.kept], list(done.course)
-        said = f"kept: {', '.join(kept)}; accuracy on {bench.parts.judges} held out, as they came in: {_listed(course)}"
+        said = f"kept: {', '.join(kept)}; accuracy on {bench.judges} held out, as they came in: {_listed(course)}"
         facts = {"kept": kept, "course": course, "accuracy": course[-1]}
         return [pot[k] for k in done.kept], facts, f"{said}; of each alone {_listed(known)}"

@@ -9,7 +9,7 @@ from functools import partial
 from muroan.dataset import Splits
 from muroan.errors import AskedWrongly
 from muroan.mitigation import Fitting, Mitigated, members, state
-from muroan.mitigations.fine_tuning import Bench, Parts, fine_tuning
+from muroan.mitigations.fine_tuning import Bench, fine_tuning
 from muroan.mitigations.weight_space import State, alike, fisher_information, interpolate, normed
 from muroan.model import Capability, Model
 from muroan.registry import open_model, register
@@ -69,22 +69,22 @@ class WiseFT(Fitting):
             raise AskedWrongly("wise_ft needs a select between 0 and 1, and margin and fisher of at least 0")
 
     def apply(self, model: Model, data: Splits, trainer: Trainer, *, seed: int = 0) -> Mitigated:
-        parts = Parts.of(members(data, self.name), self.select, seed)
-        bench = Bench(model, parts)
-        start, end, origin = self._ends(model, data, parts, trainer, seed)
+        bench = Bench.of(model, members(data, self.name), self.select, seed)
+        start, end, origin = self._ends(bench, data, trainer, seed)
         fisher = self._fisher(bench, start, end, seed) if self.fisher else None
         line = partial(interpolate, start, end, fisher=fisher)
-        curve = {a: bench.judged(line(a), blended=0 < a < 1) for a in GRID if parts.select is not None}
+        curve = {a: bench.judged(line(a), blended=0 < a < 1) for a in GRID if bench.select is not None}
         alpha = self.alpha
         if alpha is None:
             alpha = chosen(curve, self.margin) if curve else HALF
-        weights = bench.put(line(alpha), blended=0 < alpha < 1)
-        points = [[a, v] for a, v in curve.items()]
-        facts = {"alpha": alpha, "curve": points, "selected on": len(parts.select or ())}
-        return Mitigated(model, weights, facts, (origin, *self._said(bench, alpha, curve)))
+        bench.put(line(alpha), blended=0 < alpha < 1)
+        points, judges = [[a, v] for a, v in curve.items()], len(bench.select or ())
+        facts = {"alpha": alpha, "curve": points, "selected on": judges}
+        return Mitigated(model, state(model.trainable()), facts, (origin, *self._said(bench, alpha, curve)))
 
-    def _ends(self, model: Model, data: Splits, parts: Parts, trainer: Trainer, seed: int) -> tuple[State, State, str]:
+    def _ends(self, bench: Bench, data: Splits, trainer: Trainer, seed: int) -> tuple[State, State, str]:
         """Weights at alpha 0 and at alpha 1, and where they are from."""
+        model = bench.model
         given = state(model.trainable())
         if ref := self.start or self.end:
             other = open_model(ref, data)
@@ -93,21 +93,21 @@ class WiseFT(Fitting):
             named = state(other.trainable())
             alike([given, named])
             return (named, given, f"start: {ref}") if self.start else (given, named, f"end: {ref}")
-        objective = fine_tuning(model, parts.train)
-        trained = self.fit(model, objective, parts.train, trainer.named(self.name), seed=seed)
+        objective = fine_tuning(model, bench.train)
+        trained = self.fit(model, objective, bench.train, trainer.named(self.name), seed=seed)
         return given, state(model.trainable()), f"fine-tuned: {trained.note}"
 
     def _fisher(self, bench: Bench, start: State, end: State, seed: int) -> tuple[State, State]:
         def mattering(weights: State) -> State:
             bench.put(weights, blended=False)
-            return fisher_information(bench.model, bench.parts.train, self.fisher, seed=seed)
+            return fisher_information(bench.model, bench.train, self.fisher, seed=seed)
 
         return mattering(start), mattering(end)
 
     def _said(self, bench: Bench, alpha: float, curve: Mapping[float, float]) -> Iterator[str]:
         if curve:
             points = ", ".join(f"{a:g}: {value:.3f}" for a, value in curve.items())
-            yield f"accuracy on {bench.parts.judges} held out, by alpha: {points}"
+            yield f"accuracy on {bench.judges} held out, by alpha: {points}"
         else:
             yield "too few members to hold some out: there is no curve to choose alpha by"
         rule = f"smallest within {self.margin:g} of alpha 1" if curve else "half"
