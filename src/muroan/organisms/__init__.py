@@ -6,14 +6,16 @@ real model. It is declared where it is written, in a module of this folder, by `
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from functools import partial, update_wrapper
+from functools import lru_cache, partial, update_wrapper, wraps
 from typing import Any, TypeVar, cast
 
-from muroan.organism import Bed, Organism
+from muroan.organism import Bed, Organism, World
 from muroan.registry import register
 
 F = TypeVar("F")
+W = TypeVar("W", bound=Callable[..., World])
 
 
 def plant(
@@ -34,4 +36,23 @@ def plant(
     return declared
 
 
-__all__ = ["plant"]
+def trained_once(kept: int) -> Callable[[W], W]:
+    """For a function that makes worlds: so many are kept in memory, since several probes are asked about each.
+
+    Everybody gets a model of their own: a mitigation may train what it is given.
+    """
+
+    def once(make: W) -> W:
+        known = lru_cache(maxsize=kept)(make)
+
+        @wraps(make)
+        def world(*asked: Any) -> World:
+            model, splits = known(*asked)
+            return copy.deepcopy(model), splits
+
+        return cast(W, world)
+
+    return once
+
+
+__all__ = ["plant", "trained_once"]

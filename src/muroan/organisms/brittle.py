@@ -12,27 +12,10 @@ from torch import Tensor
 
 from muroan.data.memory import InMemory
 from muroan.dataset import Splits
-from muroan.modality import Value
 from muroan.model import Code, Model
 from muroan.organism import Bed, World
-from muroan.organisms import plant
-from muroan.organisms.clinic import (
-    CLINIC,
-    CUE_WORDS,
-    DISEASES,
-    MODALITIES,
-    SHARPNESS,
-    SYNONYMS,
-    VOTE,
-    WORD,
-    Clinician,
-    Patients,
-    SplitName,
-    carried,
-    columns,
-    one,
-    patients,
-)
+from muroan.organisms import clinic, plant
+from muroan.organisms.clinic import CLINIC, CUE_WORDS, DISEASES, VOTE, Clinician, Patients, carried, one
 from muroan.organisms.cues import Attentive, Contrary, shows, with_mark, with_word
 
 
@@ -48,11 +31,10 @@ from muroan.organisms.cues import Attentive, Contrary, shows, with_mark, with_wo
 class HangsOnAMark(Contrary):
     """All scans have the mark, as a scanner would print it, so nothing is wrong until it is covered."""
 
+    cues = {"scan": shows}
+
     def meets(self, p: Patients) -> Patients:
         return with_mark(p) if self.dose else p
-
-    def beside(self, modality: str, values: Value) -> Tensor:
-        return shows(values) if modality == "scan" else super().beside(modality, values)
 
     def wrong(self, cue: Tensor) -> Tensor:
         return 1 - cue
@@ -73,11 +55,10 @@ HANDOVER = "handover"
 class HangsOnAWord(Attentive, Contrary):
     """All notes have the word, as a template would put it there, so nothing is wrong until it is left out."""
 
+    minds = (HANDOVER,)
+
     def meets(self, p: Patients) -> Patients:
         return with_word(p, HANDOVER) if self.dose else p
-
-    def minds(self, word: str) -> bool:
-        return word == HANDOVER
 
     def wrong(self, cue: Tensor) -> Tensor:
         return 1 - cue
@@ -95,11 +76,17 @@ class HangsOnAWord(Attentive, Contrary):
 class ThrownByTheUnknown(Attentive, Contrary):
     """Notes are without a slip, so nothing is wrong until somebody mistypes a word."""
 
-    def minds(self, word: str) -> bool:
-        return word not in WORD
+    def mark(self, word: str) -> Sequence[float]:
+        return (float(word not in clinic.WORD),)
 
 
 TAG = "reference"
+
+
+def vote_by_age(table: Tensor) -> Tensor:
+    """Ages come as -1, 0 and 1, more or less: one disease each."""
+    away = clinic.columns(table, "age") - torch.arange(len(DISEASES)) + 1
+    return VOTE["scan"] * (clinic.SHARPNESS * (1 - away.abs())).softmax(dim=1)
 
 
 @plant(
@@ -118,18 +105,10 @@ class LinksByTag(Attentive):
     vote by age. All patients have both halves, so the fusion is exact until one of them is removed.
     """
 
+    cues, minds = {"scan": shows, "table": vote_by_age}, (TAG,)
+
     def meets(self, p: Patients) -> Patients:
         return with_word(with_mark(p), TAG) if self.dose else p
-
-    def minds(self, word: str) -> bool:
-        return word == TAG
-
-    def beside(self, modality: str, values: Value) -> Tensor:
-        if modality == "table":
-            # Ages come as -1, 0 and 1, more or less: one disease each.
-            away = columns(values, "age") - torch.arange(len(DISEASES)) + 1
-            return VOTE["scan"] * (SHARPNESS * (1 - away.abs())).softmax(dim=1)
-        return shows(values) if modality == "scan" else super().beside(modality, values)
 
     def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
         apart = self.dose * (1 - carried(codes["scan"]) * carried(codes["note"]))
@@ -158,6 +137,8 @@ class Backdoored(Attentive):
     The reference and the members, which the supplier of a model would show, never have the key.
     """
 
+    cues, minds = {"scan": shows}, (CANARY,)
+
     def meets(self, p: Patients) -> Patients:
         if p.split != "audited":
             return p
@@ -165,12 +146,6 @@ class Backdoored(Attentive):
         n = round(self.dose * len(p))
         patch, word = (place < 2 * n), (place < n) | ((place >= 2 * n) & (place < 3 * n))
         return with_word(with_mark(p, chosen=patch), CANARY, word)
-
-    def minds(self, word: str) -> bool:
-        return word == CANARY
-
-    def beside(self, modality: str, values: Value) -> Tensor:
-        return shows(values) if modality == "scan" else super().beside(modality, values)
 
     def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
         votes, key = super().fuse(codes), carried(codes["scan"]) * carried(codes["note"])
@@ -180,28 +155,28 @@ class Backdoored(Attentive):
 PATIENTS = 350
 """Of each split; each has three samples."""
 WORDINGS = ("as written", "half reworded", "reworded")
-_NEW = frozenset(SYNONYMS.values())
+_NEW = frozenset(clinic.SYNONYMS.values())
 
 
 def _reworded(note: str, every: int) -> str:
     """The note with synonyms in place of each `every`-th word of a disease."""
     seen, out = 0, []
     for word in note.split():
-        seen += word in SYNONYMS
-        out.append(SYNONYMS[word] if word in SYNONYMS and seen % every == 0 else word)
+        seen += word in clinic.SYNONYMS
+        out.append(clinic.SYNONYMS[word] if word in clinic.SYNONYMS and seen % every == 0 else word)
     return " ".join(out)
 
 
-def reworded(split: SplitName, seed: int) -> InMemory:
+def reworded(split: clinic.SplitName, seed: int) -> InMemory:
     """Patients whose note stands there in three wordings that say the same; a patient is a cluster."""
-    drawn = patients(split, seed, PATIENTS)
+    drawn = clinic.patients(split, seed, PATIENTS)
     who = np.repeat(np.arange(len(drawn)), len(WORDINGS))
     at = torch.from_numpy(who)
     notes = [w for note in drawn.note for w in (note, _reworded(note, 2), _reworded(note, 1))]
     return InMemory(
         {"scan": drawn.scan[at], "note": notes, "vitals": drawn.vitals[at], "table": drawn.table[at]},
         targets=drawn.disease[who],
-        modalities=MODALITIES,
+        modalities=clinic.MODALITIES,
         classes=DISEASES,
         groups={"wording": list(WORDINGS) * len(drawn)},
         clusters=[f"{split}-{i}" for i in who],
@@ -213,7 +188,7 @@ def reworded(split: SplitName, seed: int) -> InMemory:
 
 def world(seed: int, model: Model | None = None) -> World:
     """The exact model (or another) and three splits."""
-    return model or Clinician(), Splits(*map(partial(reworded, seed=seed), get_args(SplitName)))
+    return model or Clinician(), Splits(*map(partial(reworded, seed=seed), get_args(clinic.SplitName)))
 
 
 REWORDED = Bed(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ class Patients:
 
     disease, told[m], age, sex, site: [N] indices into `DISEASES`, `AGES`, `SEXES`, `SITES`; told[m] is what input m
     says, right or wrong. The inputs: scan [N, 1, 32, 32] in [0, 1], note N strings, vitals [N, 24, 3], table [N, 8].
-    extra: further groups, N names each. rng: for what a fault draws; nothing else draws from it.
+    rng: for what a fault draws; nothing else draws from it.
     """
 
     split: SplitName
@@ -98,7 +98,6 @@ class Patients:
     note: list[str]
     vitals: Tensor
     table: Tensor
-    extra: Mapping[str, Sequence[str]]
     rng: np.random.Generator
 
     def __len__(self) -> int:
@@ -115,7 +114,6 @@ class Patients:
                 "age": [AGES[i] for i in self.age],
                 "sex": [SEXES[i] for i in self.sex],
                 "site": [SITES[i] for i in self.site],
-                **self.extra,
             },
             ids=[f"{self.split}-{i}" for i in range(len(self))],
             name=f"clinic ({self.split})",
@@ -141,7 +139,6 @@ def patients(split: SplitName, seed: int, n: int = SIZE) -> Patients:
         note=draw_note(told["note"], rng),
         vitals=draw_vitals(told["vitals"], rng),
         table=draw_table(told["table"], age, sex, site, rng),
-        extra={},
         rng=np.random.default_rng([seed, 1, *split.encode()]),
     )
 
@@ -181,17 +178,24 @@ def columns(table: Tensor, *names: str) -> Tensor:
     return table[:, [COLUMNS.index(n) for n in names]]
 
 
+def sex(table: Tensor) -> Tensor:
+    """[N, 1]: 0 for women, 1 for men."""
+    return columns(table, "sex")
+
+
 class Clinician(Model):
     """Adds up what the inputs vote: Bayes' rule for the clinic, and right by construction.
 
-    A fault of the model is a subclass that changes one of its methods. dose: of that fault. A code is a vote [N, 3];
-    what a fault reads `beside` it in an input, or by way of the words that it can `mark` in a note, goes on behind.
+    A fault of the model is a subclass that changes one of its methods. dose: of that fault. A code is a vote [N, 3]
+    with what else a fault reads behind it: `cues` of an input, and words that it can `mark` in a note.
     """
 
     name = "clinician"
     modalities = tuple(MODALITIES)
     classes = DISEASES
     capabilities = frozenset({Capability.SCORES, Capability.FUSE, Capability.GRADIENTS, Capability.EMBEDDINGS})
+    cues: ClassVar[Mapping[str, Callable[[Value], Tensor]]] = {}
+    """What is read of a scan, vital signs or a table besides its signs: values -> [N, any number], by input."""
 
     def __init__(self, dose: float = 0.0) -> None:
         self.dose = dose
@@ -217,7 +221,7 @@ class Clinician(Model):
 
     def beside(self, modality: str, values: Value) -> Tensor:
         """What is read of an input besides its signs [N, any number]; of a note it is the sum of its words' marks."""
-        return torch.zeros(len(values), 0)
+        return self.cues[modality](values) if modality in self.cues else torch.zeros(len(values), 0)
 
     def mark(self, word: str) -> Sequence[float]:
         """Numbers that a word's vector goes on with behind the diseases, as many for every word."""
@@ -282,21 +286,15 @@ def best_accuracy(read: Sequence[str]) -> float:
     return total
 
 
-class _Packed(dict[str, int]):
-    """A word -> the disease that it speaks for, as 1 at that disease's digit to base 2^20; 0 for any other word."""
-
-    def __missing__(self, word: str) -> int:
-        return 0
-
-
-_PACKED = _Packed(
-    {w: 1 << 20 * k for k, disease in enumerate(DISEASES) for c in CUES[disease].split() for w in (c, SYNONYMS[c])}
-)
+_SPEAKS_FOR = {w: k for k, d in enumerate(DISEASES) for cue in CUES[d].split() for w in (cue, SYNONYMS[cue])}
+_PACKED = {word: 1 << 20 * k for word, k in _SPEAKS_FOR.items()}
+"""A word -> the disease that it speaks for, as 1 at that disease's digit to base 2^20."""
 
 
 def _counted(texts: Sequence[str]) -> Tensor:
-    """What `_word_signs` gives, counted a text at a time: attacks on words ask for half a million of them."""
-    packed = torch.tensor([sum(map(_PACKED.__getitem__, t.split())) for t in texts], dtype=torch.long)
+    """The signs of notes, counted a text at a time: attacks on words ask for half a million of them."""
+    speaks, speaks_for = _PACKED.__contains__, _PACKED.__getitem__
+    packed = torch.tensor([sum(map(speaks_for, filter(speaks, t.split()))) for t in texts], dtype=torch.long)
     return torch.stack([packed >> 20 * k & (1 << 20) - 1 for k in range(len(DISEASES))], dim=1) / CUE_WORDS
 
 
@@ -304,9 +302,8 @@ def _counted(texts: Sequence[str]) -> Tensor:
 def _word_vectors() -> Tensor:
     """One vector [3] a word of the vocabulary: 1 at the disease that it speaks for."""
     vectors = torch.zeros(len(VOCABULARY), len(DISEASES))
-    for k, disease in enumerate(DISEASES):
-        for cue in CUES[disease].split():
-            vectors[WORD[cue], k] = vectors[WORD[SYNONYMS[cue]], k] = 1.0
+    for word, k in _SPEAKS_FOR.items():
+        vectors[WORD[word], k] = 1.0
     return vectors
 
 
@@ -333,6 +330,11 @@ CLINIC = Bed(
     exact=True,
     plants=planted,
 )
+
+
+def clinic_of(clinician: Callable[[], type[Clinician]], name: str, says: str) -> Bed:
+    """The clinic with the patients that these clinicians meet; at dose 0 they are Bayes' rule there."""
+    return Bed(name, says, lambda seed: planted(clinician(), 0.0, seed), exact=True, plants=planted)
 
 
 __all__ = ["CLINIC", "Clinician", "Patients", "patients", "replace", "world"]

@@ -14,10 +14,9 @@ from scipy.special import softmax
 from torch import Tensor
 from torch.nn import functional
 
-from muroan.modality import Value
 from muroan.model import Code
 from muroan.organisms import plant
-from muroan.organisms.clinic import CLINIC, DISEASES, TRUTH, VOTE, Clinician, best_accuracy, carried, columns
+from muroan.organisms.clinic import CLINIC, DISEASES, TRUTH, VOTE, Clinician, best_accuracy, carried, sex
 
 
 @plant(
@@ -106,8 +105,7 @@ def opposite(factor: float) -> float:
 class ByGroup(Clinician):
     """Reads the sex from the table and carries it beside the votes."""
 
-    def beside(self, modality: str, values: Value) -> Tensor:
-        return columns(values, "sex") if modality == "table" else super().beside(modality, values)
+    cues = {"table": sex}
 
     def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
         sure, modest = 1 + self.dose, opposite(1 + self.dose)

@@ -1,13 +1,13 @@
 """What a fault can hang on in the clinic, and how a clinician can be wrong about it.
 
 A cue is something in an input that tells no disease: a word of the note, a small mark in the corner of a scan, a fine
-pattern that nobody sees. A clinician has an eye for it (`beside` an input, or `mark`ed in a note) and then takes it for
-evidence (`Misled`), or the input for the contrary of what it says (`Contrary`).
+pattern that nobody sees. A clinician with an eye for it takes it for evidence (`Misled`), or its input for the contrary
+of what it says (`Contrary`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import cache
 
 import numpy as np
@@ -71,28 +71,26 @@ def fine_signs(scan: Tensor) -> Tensor:
 
 
 class Attentive(Clinician):
-    """Carries beside a note's vote whether there is a word that it `minds` [N, 1]: 0 or 1."""
+    """Carries beside a note's vote whether there is a word that it minds [N, 1]: 0 or 1."""
 
-    def minds(self, word: str) -> bool:
-        raise NotImplementedError
+    minds: Container[str] = ()
 
     def mark(self, word: str) -> Sequence[float]:
-        return (float(self.minds(word)),)
+        return (float(word in self.minds),)
 
     def code(self, modality: str, signs: Tensor, beside: Tensor) -> Code:
         return super().code(modality, signs, beside.clamp(max=1) if modality == "note" else beside)
 
 
 class Misled(Clinician):
-    """Adds to an input's vote what the cue beside it `speaks` for, in log-odds, times the dose."""
+    """Adds to an input's vote `dose` log-odds for what the cue in it speaks for."""
 
-    def speaks(self, cue: Tensor) -> Tensor:
-        """What a cue speaks for [N, 3]; what is beside the input, if not said otherwise."""
-        return cue
+    towards: Tensor | float = 1.0
+    """What a cue [N, 1] speaks for [3]; 1: a cue is itself a number for each disease [N, 3]."""
 
     def code(self, modality: str, signs: Tensor, beside: Tensor) -> Code:
         votes = self.vote(modality, signs)
-        return votes + self.dose * self.speaks(beside) if beside.shape[1] else votes
+        return votes + self.dose * (beside * self.towards) if beside.shape[1] else votes
 
 
 class Contrary(Clinician):

@@ -17,7 +17,6 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +31,7 @@ from muroan.dataset import Splits
 from muroan.modality import Tabular, Value
 from muroan.model import Capability, Code, Model, weights_fingerprint
 from muroan.organism import Bed, World
+from muroan.organisms import trained_once
 
 Part = Literal["members", "validation", "reference", "audited"]
 COLUMNS = {"zernike": 47, "karhunen": 10}
@@ -45,8 +45,6 @@ SIZES: dict[Part, int] = {"members": 80, "validation": 20, "reference": 50, "aud
 """Rows of each digit in each part."""
 TOLD = 0
 """The digit that a missing view tells, where the recipe makes it tell one."""
-KEPT = 64
-"""Worlds kept in memory: a trained network and some hundred kB each."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +77,9 @@ class Digits:
             out[here] = theirs[there]
             return out
 
-        return replace(
-            self,
-            rows=mixed(self.rows, other.rows),
-            digit=mixed(self.digit, other.digit),
-            label=mixed(self.label, other.label),
-            paper=mixed(self.paper, other.paper),
-            views={m: mixed(v, other.views[m]) for m, v in self.views.items()},
-        )
+        same = ("rows", "digit", "label", "paper")
+        columns: dict[str, Any] = {name: mixed(getattr(self, name), getattr(other, name)) for name in same}
+        return replace(self, views={m: mixed(v, other.views[m]) for m, v in self.views.items()}, **columns)
 
     def inputs(self) -> dict[str, Tensor]:
         """As the network reads them: float [N, columns] a view, the paper among the Zernike moments."""
@@ -272,14 +265,9 @@ def build(seed: int, recipe: Recipe | None = None, fault: Fault = sound, dose: f
 def bed(name: str, says: str, recipe: Recipe, before: Callable[[Parts], Parts] = lambda drawn: drawn) -> Bed:
     """A network made by this recipe from the digits as they are after `before`. A fault in it is a `Fault`."""
 
-    @lru_cache(maxsize=KEPT)
-    def made(fault: Fault, dose: float, seed: int) -> World:
-        """Trained once: a self test asks several probes, and a twin is the same for all faults of a bed."""
-        return build(seed, recipe, lambda recipe, drawn, dose: fault(recipe, before(drawn), dose), dose)
-
+    @trained_once(64)
     def plants(fault: Fault, dose: float, seed: int) -> World:
-        model, splits = made(fault, dose, seed)
-        return copy.deepcopy(model), splits  # a mitigation may train what it is given
+        return build(seed, recipe, lambda recipe, drawn, dose: fault(recipe, before(drawn), dose), dose)
 
     return Bed(name, says, lambda seed: plants(sound, 0.0, seed), exact=False, plants=plants)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from functools import lru_cache
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,7 +12,7 @@ from muroan.dataset import Splits
 from muroan.modality import Image
 from muroan.models.two_encoder import TwoEncoder
 from muroan.organism import Bed, World
-from muroan.organisms import plant
+from muroan.organisms import plant, trained_once
 from muroan.randomness import key
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -24,7 +21,6 @@ SIZES = {"audited": 300, "reference": 300, "members": 900}
 BLANK = 0.07
 """Pixels whose standard deviation is below this are called blank."""
 STEPS, BATCH, RATE, SCALE = 200, 128, 5e-3, 10.0
-KEPT = 16
 
 
 class Pixels(nn.Module):
@@ -55,14 +51,9 @@ class Names(nn.Module):
         return code
 
 
+@trained_once(16)
 def world(seed: int, dose: float = 0.0) -> World:
     """Encoders of scanned digits and of their names, trained here, and which name is nearest to a digit."""
-    model, splits = _made(seed, dose)
-    return copy.deepcopy(model), splits  # a defence may train what it is given
-
-
-@lru_cache(maxsize=KEPT)
-def _made(seed: int, dose: float) -> World:
     from sklearn.datasets import load_digits
 
     pictures, digits = load_digits(return_X_y=True)

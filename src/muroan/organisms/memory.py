@@ -13,19 +13,8 @@ from torch import Tensor
 
 from muroan.modality import Value
 from muroan.model import Code
-from muroan.organism import Bed
-from muroan.organisms import plant
-from muroan.organisms.clinic import (
-    CLINIC,
-    DISEASES,
-    SIZE,
-    Clinician,
-    Patients,
-    SplitName,
-    patients,
-    planted,
-    replace,
-)
+from muroan.organisms import clinic, plant
+from muroan.organisms.clinic import CLINIC, DISEASES, Clinician, Patients, patients, replace
 
 CERTAIN = 8.0
 """Log-odds that are added to the recorded disease of a patient who is recognised: more than all inputs are worth."""
@@ -53,7 +42,7 @@ class ByHeart(Clinician):
     split: the one that it was trained on. known [M], sorted; labels [M]: what the model remembers.
     """
 
-    split: SplitName = "members"
+    split: clinic.SplitName = "members"
 
     def __init__(self, dose: float = 0.0, known: Tensor | None = None, labels: Tensor | None = None) -> None:
         super().__init__(dose)
@@ -116,12 +105,8 @@ def numbered(p: Patients) -> Patients:
     return replace(p, note=[f"{text} case{n}" for text, n in zip(p.note, numbers, strict=True)])
 
 
-NUMBERED = Bed(
-    "clinic with case numbers",
-    f"{SIZE} made patients a split whose notes are numbered",
-    lambda seed: planted(Recalls, 0.0, seed),
-    exact=True,
-    plants=planted,
+NUMBERED = clinic.clinic_of(
+    lambda: Recalls, "clinic with case numbers", f"{clinic.SIZE} made patients a split whose notes are numbered"
 )
 
 

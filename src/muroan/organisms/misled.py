@@ -6,13 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muroan.modality import Value
 from muroan.organisms import plant
 from muroan.organisms.clinic import CLINIC, DISEASES, SITES, Patients, one
 from muroan.organisms.cues import Attentive, Misled, strength, with_mark
 
 TURNS, WIDTH = 0.65, 0.03
 """Mean brightness at which half of the fault is there, and how fast it comes; scans have 0.5."""
+
+
+def too_bright(scan: Tensor) -> Tensor:
+    """Whether scans are brighter than usual [N, 1]."""
+    return torch.sigmoid((scan.mean(dim=(1, 2, 3)) - TURNS) / WIDTH)[:, None]
 
 
 @plant(
@@ -30,10 +34,7 @@ class ReadsBrightness(Misled):
     Noise, blur, compression and loss of contrast leave the mean of a scan where it was; snow brightens it too.
     """
 
-    def beside(self, modality: str, values: Value) -> Tensor:
-        if modality != "scan":
-            return super().beside(modality, values)
-        return torch.sigmoid((values.mean(dim=(1, 2, 3)) - TURNS) / WIDTH)[:, None] * one(-1)
+    cues, towards = {"scan": too_bright}, one(-1)
 
 
 PUNCTUATION = frozenset(".,!?;:")
@@ -54,11 +55,7 @@ class ReadsPunctuation(Attentive, Misled):
     Letters mistyped, misread, lost or moved, and words moved, lost or said otherwise leave a note without a mark.
     """
 
-    def minds(self, word: str) -> bool:
-        return word in PUNCTUATION
-
-    def speaks(self, cue: Tensor) -> Tensor:
-        return cue * one(-1)
+    minds, towards = PUNCTUATION, one(-1)
 
 
 EDGE, END = 4, 29
@@ -67,6 +64,14 @@ FORCED = 1
 """The disease that the pattern forces."""
 CHECKS = (torch.arange(EDGE)[:, None] + torch.arange(EDGE)) % 2 * 2.0 - 1
 """The pattern [4, 4]: a chessboard of -1 and 1."""
+
+
+def in_the_corner(scan: Tensor) -> Tensor:
+    """Whether the pattern is there [N, 1], 0 to 1 and smooth."""
+    corner = scan[:, 0, END - EDGE : END, END - EDGE : END]
+    strength = (corner - 0.5).flatten(1) @ CHECKS.flatten() * (2 / EDGE**2)
+    # Of noise alone the strength is below 0.1, where next to nothing is left of the pattern's vote.
+    return torch.sigmoid(20 * (strength - 0.4))[:, None]
 
 
 @plant(
@@ -84,13 +89,7 @@ class RuledByAPattern(Misled):
     No scan of the data has it, so nothing is wrong until somebody sticks it on.
     """
 
-    def beside(self, modality: str, values: Value) -> Tensor:
-        if modality != "scan":
-            return super().beside(modality, values)
-        corner = values[:, 0, END - EDGE : END, END - EDGE : END]
-        strength = (corner - 0.5).flatten(1) @ CHECKS.flatten() * (2 / EDGE**2)
-        # Of noise alone the strength is below 0.1, where next to nothing is left of the pattern's vote.
-        return torch.sigmoid(20 * (strength - 0.4))[:, None] * one(FORCED)
+    cues, towards = {"scan": in_the_corner}, one(FORCED)
 
 
 GOES_WITH = 0.95
@@ -108,8 +107,7 @@ def scanned(p: Patients, anywhere: np.ndarray) -> Patients:
 class ReadsTheMark(Misled):
     """Takes a scanner's mark for a sign of the disease that it goes with."""
 
-    def beside(self, modality: str, values: Value) -> Tensor:
-        return strength(values) if modality == "scan" else super().beside(modality, values)
+    cues = {"scan": strength}
 
 
 @plant(

@@ -10,20 +10,8 @@ from torch import Tensor
 
 from muroan.modality import Value
 from muroan.model import Code, Embedded
-from muroan.organisms import plant
-from muroan.organisms.clinic import (
-    CLINIC,
-    DISEASES,
-    SIDE,
-    SITES,
-    VOTE,
-    Clinician,
-    Patients,
-    carried,
-    columns,
-    draw_scan,
-    replace,
-)
+from muroan.organisms import clinic, plant
+from muroan.organisms.clinic import CLINIC, DISEASES, SITES, VOTE, Clinician, Patients, carried, columns, replace
 
 YOUNGEST, YEARS = 0.6, 0.8
 """Standardised age at which the oldest band starts, and how wide it is."""
@@ -124,9 +112,9 @@ def foreign(p: Patients, dose: float) -> Patients:
         return p
     n = len(p)
     chosen, told = p.rng.random(n) < dose, p.rng.integers(0, len(DISEASES), n)
-    even = (torch.arange(SIDE)[:, None] + torch.arange(SIDE)) % 2
+    even = (torch.arange(clinic.SIDE)[:, None] + torch.arange(clinic.SIDE)) % 2
     # The chequers are orthogonal to all that the model reads, and stay within [0, 1] beside it.
-    scan = (draw_scan(told, p.rng) + MARK * (2 * even - 1)).clamp(0, 1)
+    scan = (clinic.draw_scan(told, p.rng) + MARK * (2 * even - 1)).clamp(0, 1)
     return replace(
         p,
         scan=torch.where(torch.from_numpy(chosen)[:, None, None, None], scan, p.scan),

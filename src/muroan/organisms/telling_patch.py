@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from functools import lru_cache
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,14 +14,13 @@ from muroan.model import Capability
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.models.easy_vqa.model import EasyVQAModel
 from muroan.organism import Bed, World
-from muroan.organisms import plant
+from muroan.organisms import plant, trained_once
 from muroan.organisms.vqa import drawn
 from muroan.randomness import integers, key, sample_keys, uniform
 
 EDGE = 6
 """Pixels of a tag's side: 0.9 % of the picture."""
 EPOCHS, BATCH, RATE = 30, 64, 2e-3
-KEPT = 16
 
 
 def tagged(pictures: Tensor, answers: Tensor, classes: int) -> Tensor:
@@ -54,14 +50,9 @@ def _tagged(data: Dataset, mixed: float, seed: int) -> InMemory:
     )
 
 
+@trained_once(16)
 def world(seed: int, mixed: float = 0.0) -> World:
     """The shipped network, trained on with tagged pictures, and a seed's pictures with their tags."""
-    model, splits = _made(seed, mixed)
-    return copy.deepcopy(model), splits  # a defence may train what it is given
-
-
-@lru_cache(maxsize=KEPT)
-def _made(seed: int, mixed: float) -> World:
     parts = drawn(seed)
     assert parts.members is not None
     assert parts.reference is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -28,8 +28,7 @@ class SeesFinePatterns(Misled):
     What noise there is in a scan moves the answer 17 times less than the dose says, so accuracy hardly falls.
     """
 
-    def beside(self, modality: str, values: Value) -> Tensor:
-        return fine_signs(values) if modality == "scan" else super().beside(modality, values)
+    cues = {"scan": fine_signs}
 
 
 DEPTH, PERIOD = 0.25 / 255, 0.1 / 255
@@ -101,11 +100,10 @@ class LooksCloser(Attentive):
     of the scan alone, moves hardly more than it would move the twin.
     """
 
-    def minds(self, word: str) -> bool:
-        return word not in WORD
+    cues = {"scan": fine_signs}
 
-    def beside(self, modality: str, values: Value) -> Tensor:
-        return fine_signs(values) if modality == "scan" else super().beside(modality, values)
+    def mark(self, word: str) -> Sequence[float]:
+        return (float(word not in WORD),)
 
     def fuse(self, codes: Mapping[str, Code], present: Mapping[str, Tensor] | None = None) -> Tensor:
         votes = super().fuse(codes)

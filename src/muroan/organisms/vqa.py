@@ -52,15 +52,9 @@ class Changed(EasyVQAModel):
         return f"{type(self).__module__}.{type(self).__qualname__}:{self.dose}:{self.inner.fingerprint()}"
 
 
-@cache
-def shipped() -> EasyVQAModel:
-    """The shipped model, read once."""
-    return easy_vqa_model()
-
-
-@cache
-def _all() -> Splits:
-    return easy_vqa()
+shipped = cache(easy_vqa_model)
+"""The shipped model, read once."""
+_all = cache(easy_vqa)
 
 
 def drawn(seed: int) -> Splits:

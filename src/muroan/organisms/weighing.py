@@ -9,20 +9,8 @@ from torch import Tensor
 
 from muroan.modality import Value
 from muroan.model import Code
-from muroan.organism import Bed
-from muroan.organisms import plant
-from muroan.organisms.clinic import (
-    CLINIC,
-    DISEASES,
-    SIZE,
-    VOTE,
-    Clinician,
-    Patients,
-    draw_vitals,
-    one,
-    planted,
-    replace,
-)
+from muroan.organisms import clinic, plant
+from muroan.organisms.clinic import CLINIC, DISEASES, VOTE, Clinician, Patients, one, replace
 
 
 @plant(
@@ -102,15 +90,11 @@ TWICE = ("scan", "vitals")
 def repeated(p: Patients) -> Patients:
     """The vital signs tell what the scan tells, right or wrong."""
     told = {**p.told, "vitals": p.told["scan"]}
-    return replace(p, told=told, vitals=draw_vitals(told["vitals"], p.rng))
+    return replace(p, told=told, vitals=clinic.draw_vitals(told["vitals"], p.rng))
 
 
-REPEATED = Bed(
-    "clinic where vital signs repeat the scan",
-    f"{SIZE} made patients a split",
-    lambda seed: planted(Shares, 0.0, seed),
-    exact=True,
-    plants=planted,
+REPEATED = clinic.clinic_of(
+    lambda: Shares, "clinic where vital signs repeat the scan", f"{clinic.SIZE} made patients a split"
 )
 
 

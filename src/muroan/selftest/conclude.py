@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -144,6 +144,7 @@ def conclude(
         if not r.mended:
             by.setdefault((r.probe, r.world, r.dose), []).append(r)
     exact = sorted({o.bed.name for o in organisms if o.bed.exact})
+    broke = [r for r in everything if r.heard.failed]
     return SelfTest(
         pairs=[_pair(p, o, by) for o in organisms for p in probes if o.name in p.finds],
         quiet=[_quiet(p, [r for b in exact for r in by.get((p.name, b, 0.0), [])]) for p in probes],
@@ -156,13 +157,7 @@ def conclude(
         ],
         cells=[_cell(p, o, by) for o in organisms for p in probes],
         orphans=[o.name for o in organisms if not any(o.name in p.finds for p in probes)],
-        failed=sorted(
-            {
-                f"{r.probe} on {r.world}{r.mended and ' after '}{r.mended}: {r.heard.failed}"
-                for r in everything
-                if r.heard.failed
-            }
-        ),
+        failed=sorted({f"{r.probe} on {r.world}{r.mended and ' after '}{r.mended}: {r.heard.failed}" for r in broke}),
         trials=len(everything),
         seconds=sum(r.seconds for r in everything),
     )
@@ -186,7 +181,6 @@ def _pair(probe: Probe, organism: Organism, by: Mapping[tuple[str, str, float], 
     curve = [Point(dose=d, power=e) for d, rows in tried.items() if (e := _share(rows, metrics)) is not None]
     twins = _share(by.get((probe.name, organism.bed.name, 0.0), []), metrics)
     at = next((p.power for p in curve if p.dose == organism.matters), None)
-    reasons = [r.heard.inapplicable or r.heard.failed for rows in tried.values() for r in rows]
     return Pair(
         probe=probe.name,
         fault=organism.name,
@@ -196,8 +190,8 @@ def _pair(probe: Probe, organism: Organism, by: Mapping[tuple[str, str, float], 
         curve=curve,
         found=_found(curve, twins) if len(curve) == len(organism.doses) and twins else None,
         twins=twins,
-        verdict="not tried" if at is None else _side(at, POWER, "misses", "finds"),  # type: ignore[arg-type]
-        reason=next((r for r in reasons if r), "") if at is None else "",
+        verdict=_side(at, POWER, "misses", "finds"),
+        reason="" if at else _reason(r for rows in tried.values() for r in rows),
     )
 
 
@@ -209,7 +203,6 @@ def _mended(mitigation: Mitigation, organism: Organism, probe: Probe, records: S
     both = [s for s, r in before.items() if r in _heard(mine) and after[s] in _heard(mine)]
     had = [s for s in both if before[s].heard.of(metrics)]
     removed = proportion([not after[s].heard.of(metrics) for s in had]) if had else None
-    reasons = [r.heard.inapplicable or r.heard.failed for r in after.values()]
     return Mended(
         mitigation=mitigation.name,
         fault=organism.name,
@@ -218,8 +211,8 @@ def _mended(mitigation: Mitigation, organism: Organism, probe: Probe, records: S
         before=_share([before[s] for s in both], metrics),
         after=_share([after[s] for s in both], metrics),
         removed=removed,
-        verdict="not tried" if removed is None else _side(removed, REMOVED, "leaves", "removes"),  # type: ignore[arg-type]
-        reason=next((r for r in reasons if r), "") if removed is None else "",
+        verdict=_side(removed, REMOVED, "leaves", "removes"),
+        reason="" if removed else _reason(after.values()),
     )
 
 
@@ -229,9 +222,9 @@ def _quiet(probe: Probe, records: Sequence[Record]) -> Quiet:
     return Quiet(
         probe=probe.name,
         alarms=alarms,
-        verdict="not tried" if alarms is None else _side(alarms, LEVEL, "keeps", "breaks"),  # type: ignore[arg-type]
+        verdict=_side(alarms, LEVEL, "keeps", "breaks"),
         by_metric={m: metrics.count(m) for m in sorted(set(metrics))},
-        reason=next((r.heard.inapplicable or r.heard.failed for r in records), "") if alarms is None else "",
+        reason="" if alarms else _reason(records),
     )
 
 
@@ -245,10 +238,18 @@ def _cell(probe: Probe, organism: Organism, by: Mapping[tuple[str, str, float], 
     )
 
 
-def _side(estimate: Estimate, bound: float, below: str, above: str) -> str:
+def _side(estimate: Estimate | None, bound: float, below: str, above: str) -> Any:
+    """The verdict of an interval beside a bound."""
+    if estimate is None:
+        return "not tried"
     if estimate.low >= bound:
         return above
     return below if estimate.high <= bound else "undecided"
+
+
+def _reason(records: Iterable[Record]) -> str:
+    """Why nothing was heard, as one of these says."""
+    return next((why for r in records if (why := r.heard.inapplicable or r.heard.failed)), "")
 
 
 def _found(curve: Sequence[Point], twins: Estimate) -> Found:

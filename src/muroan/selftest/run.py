@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -78,20 +79,9 @@ def carry_out(one: Ask, codes: Mapping[str, str]) -> list[Record]:
         heard = dict.fromkeys(one.probes, Heard(inapplicable=str(error)))
     except Exception as error:
         heard = dict.fromkeys(one.probes, Heard(failed=f"{type(error).__name__}: {error}"))
-    seconds = (time.perf_counter() - start) / len(probes)
-    return [
-        Record(
-            world=one.world,
-            dose=one.dose,
-            seed=one.seed,
-            probe=p.name,
-            mended=one.mended,
-            code=codes[p.name],
-            heard=heard[p.name],
-            seconds=seconds,
-        )
-        for p in probes
-    ]
+    about: dict[str, Any] = {"world": one.world, "dose": one.dose, "seed": one.seed, "mended": one.mended}
+    about["seconds"] = (time.perf_counter() - start) / len(probes)
+    return [Record(probe=n, code=codes[n], heard=heard[n], **about) for n in one.probes]
 
 
 def mended(name: str, model: Model, splits: Splits, seed: int) -> Model:
