@@ -22,11 +22,7 @@ from pathlib import Path
 
 MEGABYTE = 2**20
 ONE, FIVE, ALL = "1", "5", "all"
-ASKED = {
-    ONE: ["gaussian_noise"],
-    FIVE: ["gaussian_noise", "defocus_blur", "fog", "jpeg", "keyboard"],
-    ALL: [],
-}
+ASKED = {ONE: ["gaussian_noise"], FIVE: ["gaussian_noise", "defocus_blur", "fog", "jpeg", "keyboard"], ALL: []}
 
 
 def child(which: str, limit: int | None) -> dict[str, object]:

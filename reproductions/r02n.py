@@ -39,11 +39,7 @@ from muroan.modality import Image
 from muroan.model import TorchModel
 from muroan.randomness import choose, key, sample_keys
 from muroan.robustness.distribution_shift.corruptions.sides import mmi
-from muroan.robustness.distribution_shift.natural_shift.agreement import (
-    Agreement,
-    agreement_by_change,
-    rank_agreement,
-)
+from muroan.robustness.distribution_shift.natural_shift.agreement import Agreement, agreement_by_change, rank_agreement
 
 SEVERITIES = (3,)
 FOLDS = (SUBJECTS[:3], SUBJECTS[3:6], SUBJECTS[6:])

@@ -18,13 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muroan.estimate import Estimate
-from muroan.estimate.curves import (
-    area_estimate,
-    compared,
-    curve_area,
-    curve_excess_over_baseline,
-    excess_estimate,
-)
+from muroan.estimate.curves import area_estimate, compared, curve_area, curve_excess_over_baseline, excess_estimate
 from muroan.randomness import normal, sample_keys
 
 LEVELS = tuple(i / 10 for i in range(11))

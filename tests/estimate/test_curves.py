@@ -7,13 +7,7 @@ import pytest
 
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate, mean
-from muroan.estimate.curves import (
-    area_estimate,
-    compared,
-    curve_area,
-    curve_excess_over_baseline,
-    excess_estimate,
-)
+from muroan.estimate.curves import area_estimate, compared, curve_area, curve_excess_over_baseline, excess_estimate
 from muroan.robustness.distribution_shift.missing_objects import detected, detection_score, missing_object_rate
 from muroan.robustness.distribution_shift.worst_shift import worst_shift
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate, bootstrap_draws, sum_by_cluster
 from muroan.estimate.clusters import student
+from muroan.estimate.interval import around
 from muroan.randomness import key
 
 Floats = NDArray[np.float64]
@@ -139,6 +140,4 @@ def interval(
         alpha = (1 - level) / 2
         low = value + float(np.quantile(kept, alpha, method="lower"))
         high = value + float(np.quantile(kept, 1 - alpha, method="higher"))
-    return Estimate(
-        value=value, low=min(low, value), high=max(high, value), level=level, n=n, method=name, clusters=clusters
-    )
+    return around(value, low, high, level=level, n=n, method=name, clusters=clusters)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from muroan.errors import AskedWrongly
 from muroan.estimate import Estimate
+from muroan.estimate.interval import around
 
 Floats = NDArray[np.float64]
 
@@ -65,27 +66,17 @@ def agreement_by_change(
     kept = {name: values for name, values in table.items() if np.ptp(values) > 0}
     if np.ptp(truth) == 0 or not kept:
         raise AskedWrongly("all models are equal, so there is no order to agree about")
-    strength = _pairings(np.stack(list(kept.values())), truth, draws, seed)
+    # |rank correlation| of each change with the truth in random orders: [draws, changes].
+    order = np.random.default_rng(seed).permuted(np.tile(_standardised(truth), (draws, 1)), axis=1)
+    strength = np.abs(order @ _standardised(np.stack(list(kept.values()))).T)
     out = {}
     for k, (name, values) in enumerate(kept.items()):
         estimate = _estimate(values, truth, level, draws, seed)
         seen = abs(estimate.value) - 1e-12
-        out[name] = Agreement(
-            estimate=estimate, p=_share(strength[:, k] >= seen), adjusted=_share(strength.max(axis=1) >= seen)
-        )
+        # With the pairing that was seen among them: never 0.
+        p, adjusted = (float(((s >= seen).sum() + 1) / (draws + 1)) for s in (strength[:, k], strength.max(axis=1)))
+        out[name] = Agreement(estimate, p, adjusted)
     return dict(sorted(out.items(), key=lambda found: -abs(found[1].estimate.value)))
-
-
-def _share(hits: NDArray[np.bool_]) -> float:
-    """With the pairing that was seen among them: never 0."""
-    return float((hits.sum() + 1) / (len(hits) + 1))
-
-
-def _pairings(table: Floats, truth: Floats, draws: int, seed: int) -> Floats:
-    """|rank correlation| of each change [K, models] with the truth in random orders: [draws, K]."""
-    ranks = _standardised(table)
-    mixed = np.random.default_rng(seed).permuted(np.tile(_standardised(truth[None]), (draws, 1)), axis=1)
-    return np.abs(mixed @ ranks.T)
 
 
 def _standardised(values: Floats) -> Floats:
@@ -110,11 +101,5 @@ def _estimate(a: Floats, b: Floats, level: float, draws: int, seed: int) -> Esti
     defined = drawn[np.isfinite(drawn)]
     tail = (1 - level) / 2
     low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (-math.inf, math.inf)
-    return Estimate(
-        value=value,
-        low=max(-1.0, min(value, float(low))),
-        high=min(1.0, max(value, float(high))),
-        level=level,
-        n=len(a),
-        method=f"Spearman, bootstrap over models, {draws} draws",
-    )
+    method = f"Spearman, bootstrap over models, {draws} draws"
+    return around(value, max(-1.0, low), min(1.0, high), level=level, n=len(a), method=method)
