@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import polars as pl
 
@@ -44,13 +44,13 @@ def say_groups(say: Say, wordings: Wordings, ks: list[int]) -> None:
         note=f"Of the {len(most)} groups of at least {k} wordings.",
     )
     for j in ks:
-        some = wordings.of_size(j)
+        enough = wordings.of_size(j)
         say.detail(
             "consensus",
             f"Any {j} wordings of a question are all answered right, CS({j})",
-            some.mean(all_right(some, j), BOUNDS),
+            enough.mean(all_right(enough, j), BOUNDS),
             condition=f"{j} wordings",
-            note=f"{len(groups) - len(some)} groups of fewer wordings are left out.",
+            note=f"{len(groups) - len(enough)} groups of fewer wordings are left out.",
         )
 
 
@@ -90,21 +90,20 @@ def chart(wordings: Wordings, ks: list[int], where: str) -> LineChart:
     )
 
 
-def notes(wordings: Wordings, modality: str | None) -> list[str]:
+def notes(wordings: Wordings, modality: str | None) -> Iterator[str]:
     """modality: the text that alone may differ; None where the data name the groups."""
     where = "the groups that the data name" if modality is None else f"the same but for the {modality}"
-    out = [
+    yield (
         f"{len(wordings.groups)} groups of two or more wordings ({where}); {wordings.alone} samples have no other "
         f"wording, and {wordings.repeated} repeat one word for word: they are left out."
-    ]
+    )
     if wordings.split:
-        out.append(
+        yield (
             f"{wordings.split} groups hold samples of different right answers, which cannot be one question: each "
             "answer is a group of its own."
         )
     if modality is not None:
-        out.append(
+        yield (
             "Samples are grouped that share all other inputs and the right answer. They need not ask the "
             "same: name a group, or a function that says what a text asks, where wordings are known."
         )
-    return out

@@ -142,7 +142,7 @@ class Consistency(Probe):
         if not groups:
             say.nothing(["disagreement"], "How often two wordings of one question get different answers", NO_GROUP)
         charts: list[Chart] = []
-        said = []
+        said: list[str] = []
         for name, wordings in groups.items():
             text = None if name == NAMED else name
             of, ks = say.about(modality=text) if len(groups) > 1 else say, wordings.sizes(self.largest)

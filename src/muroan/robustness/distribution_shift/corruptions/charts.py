@@ -23,11 +23,11 @@ def charts(side: Side, alike: float) -> list[Chart]:
             drop = side.rows.lost(clean, right)
             lost, changed = [drop.value, drop.low, drop.high], float(o.changed[:, k].mean())
             table.append([c, s, float(right.mean()), *lost, changed, len(right)])
-            if o.similarity is not None and o.tries is not None:
-                cosine, tries = o.similarity[:, k], float(o.tries[:, k].mean())
+            if o.judged is not None:
+                cosine, tries = o.judged.similarity[:, k], float(o.judged.tries[:, k].mean())
                 judged.append([c, s, float(cosine.mean()), tries, float((cosine < alike).mean()), len(right)])
     drops = [[None if (r := o.at(s)) is None else float((clean - r).mean()) for s in levels] for o in side.of.values()]
-    found: list[Chart] = [
+    drawn: list[Chart] = [
         _by_severity(side),
         MatrixChart(
             title=f"Accuracy lost by perturbation of the {m} and severity",
@@ -40,8 +40,8 @@ def charts(side: Side, alike: float) -> list[Chart]:
     if judged:
         names = ["perturbation", "severity", "cosine", "tries", "out of tries", "samples"]
         title = f"Is the meaning of the {m} kept, by the judge named"
-        found.append(TableChart(title=title, columns=names, rows=judged))
-    return found
+        drawn.append(TableChart(title=title, columns=names, rows=judged))
+    return drawn
 
 
 def _by_severity(side: Side) -> LineChart:

@@ -85,10 +85,10 @@ def _lost(side: Side, o: Outcome) -> Estimate:
 
 def _say_alike(say: Say, rows: Rows, name: str, o: Outcome, alike: float) -> None:
     """How alike a judge finds what was drawn, where one looked at it."""
-    if o.similarity is None:
+    if o.judged is None:
         return
-    below: Floats = (o.similarity < alike).mean(axis=1)
-    cosine = rows.mean(o.similarity.mean(axis=1, dtype=np.float64), (-1, 1))
+    cosine = rows.mean(o.judged.similarity.mean(axis=1, dtype=np.float64), (-1, 1))
     say("similarity", f"Cosine with the original after {name}", cosine)
-    out = rows.mean(below, (0, 1)) if len(o.severities) > 1 else rows.share(below)
-    say("out_of_tries", f"Accepted after {name} though not alike", out)
+    below: Floats = (o.judged.similarity < alike).mean(axis=1)
+    unlike = rows.mean(below, (0, 1)) if len(o.severities) > 1 else rows.share(below)
+    say("out_of_tries", f"Accepted after {name} though not alike", unlike)

@@ -190,12 +190,9 @@ class Corruptions(Probe):
             return Conclusion(findings=say.findings)
         say_all(say, whole, sides, self.alike)
         drawn = [chart for side in sides for chart in charts(side, self.alike)]
-        scaled, asked, about = self.scale_to_size, self.corruptions, evidence.about
-        return Conclusion(
-            findings=say.findings,
-            charts=drawn,
-            notes=notes(sides, about, scaled=scaled, asked=asked, alike=self.alike, most=self.tries),
-        )
+        asked, scaled = self.corruptions, self.scale_to_size
+        said = notes(sides, evidence.about, scaled=scaled, asked=asked, alike=self.alike, most=self.tries)
+        return Conclusion(findings=say.findings, charts=drawn, notes=list(said))
 
 
 def _shown(sweep: Sweep, tried: Sequence[tuple[Perturbation, int, pl.DataFrame]]) -> list[Shown]:

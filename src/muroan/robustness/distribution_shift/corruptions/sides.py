@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,6 @@ from muroan.interventions.perturbations import TABLE
 from muroan.rows import Floats, Rows
 
 Bools = NDArray[np.bool_]
-Singles = NDArray[np.float32]
 
 NULL = 0
 """The severity of the null change."""
@@ -29,12 +28,19 @@ def mmi(clean: float, perturbed: float) -> float:
     return (clean - perturbed) / clean
 
 
+class Judged(NamedTuple):
+    """What the fidelity gate says of changed texts, [n, S] each."""
+
+    similarity: NDArray[np.float32]
+    tries: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Outcomes of one perturbation [n, S], a column a severity: it may have fewer than another.
 
-    right, same, changed: right, the same answer as clean, and the input is not what it was. similarity, tries: of the
-    fidelity gate; None where no judge looked.
+    right, same, changed: right, the same answer as clean, and the input is not what it was. judged: None where no judge
+    looked.
     """
 
     family: str
@@ -42,8 +48,7 @@ class Outcome:
     right: Bools
     same: Bools
     changed: Bools
-    similarity: Singles | None = None
-    tries: Singles | None = None
+    judged: Judged | None
 
     def at(self, severity: int) -> Floats | None:
         """Right at a severity; None where it has no such severity."""
@@ -126,7 +131,6 @@ def _outcome(family: str, frames: Mapping[int, pl.DataFrame]) -> Outcome:
     def table(column: str) -> NDArray[Any]:
         return np.stack([frames[s][column].to_numpy() for s in severities], axis=1)
 
-    outcomes = (table("correct"), table("same"), table("changed"))
-    if "similarity" not in frames[severities[0]].columns:
-        return Outcome(family, tuple(severities), *outcomes)
-    return Outcome(family, tuple(severities), *outcomes, table("similarity"), table("tries"))
+    looked = "similarity" in frames[severities[0]].columns
+    judged = Judged(table("similarity"), table("tries")) if looked else None
+    return Outcome(family, tuple(severities), table("correct"), table("same"), table("changed"), judged)

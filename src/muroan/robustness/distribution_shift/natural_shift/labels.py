@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,15 +56,13 @@ class Labels:
         rows = [[c, r, a] for c, r, a in shares if r or a]
         return TableChart(title="How frequent classes are", columns=["class", "reference", "audited"], rows=rows)
 
-    def notes(self) -> list[str]:
+    def notes(self) -> Iterator[str]:
         moved = 0.5 * float(np.abs(self.audited - self.reference).sum())
-        out = []
         if len(self.classes) > 1:
             apart = "total variation, 0: equal, 1: no class in common; some of it is chance"
-            out.append(f"Class frequencies differ by {moved:.3f} ({apart}).")
+            yield f"Class frequencies differ by {moved:.3f} ({apart})."
         if self.lacking:
-            out.append(f"Classes in one of the two only, so nothing was reweighted: {', '.join(self.lacking)}.")
-        return out
+            yield f"Classes in one of the two only, so nothing was reweighted: {', '.join(self.lacking)}."
 
 
 def _targets(rows: Rows) -> NDArray[Any]:
