@@ -14,11 +14,11 @@ from muroan.auditing.observe import observe_all
 from muroan.data.easy_vqa import easy_vqa
 from muroan.dataset import Splits
 from muroan.finding import LineChart
+from muroan.interventions.removals import CLEAN
 from muroan.model import Model
 from muroan.models.easy_vqa import easy_vqa_model
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability.calibration.probe import Calibration
-from muroan.monitoring.reliability.missing_inputs import CLEAN
 from muroan.monitoring.reliability.scored import conditions, judged, scored
 
 

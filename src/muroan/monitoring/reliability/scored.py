@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,13 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+from torch import Tensor
 
 from muroan.clean import Clean
 from muroan.evidence import AUDITED, Evidence
-from muroan.interventions.removals import MOST_FOR_ALL_REMOVALS
+from muroan.intervention import outcome
+from muroan.interventions.removals import CLEAN, MOST_FOR_ALL_REMOVALS, Removal, removals, without
 from muroan.monitoring.reliability.calibration_error import tempered
-from muroan.monitoring.reliability.missing_inputs import CLEAN, Removed, single
 from muroan.rows import SMALLEST_GROUP, Floats, Rows
 
 MISSING = "missing inputs"
@@ -26,16 +28,21 @@ FEWEST = 3 * SMALLEST_GROUP
 """Samples that a group needs to be reported: below, an interval is as wide as the answer is unknown."""
 
 
-def score_rows(clean: Clean, removed: Removed, **columns: Any) -> pl.DataFrame:
+def removed(clean: Clean) -> Iterator[tuple[Removal, Tensor]]:
+    """Every subset of the inputs taken away, none first, and the logits [N, K] without it: from codes alone."""
+    for missing in removals(tuple(clean.model.modalities)):
+        change = Removal(missing)
+        yield change, outcome(clean, change).logits
+
+
+def score_rows(clean: Clean, change: Removal, logits: Tensor, **columns: Any) -> pl.DataFrame:
     """Evidence rows of a condition: `missing` (inputs that are not there, however that came), log-probabilities
     as an array of float32, and the probe's own columns.
 
     Logarithms, because 1 − p of a sure model is lost in float32, and because temperature needs them.
     """
-    log_p = torch.log_softmax(removed.logits.double(), dim=1)
-    return clean.rows(
-        removed.condition, missing=_missing(clean, removed.missing), log_probabilities=log_p.float(), **columns
-    )
+    log_p, missing = torch.log_softmax(logits.double(), dim=1).float(), _missing(clean, change.missing)
+    return clean.rows(change.condition, missing=missing, log_probabilities=log_p, **columns)
 
 
 def _missing(clean: Clean, missing: tuple[str, ...]) -> list[str]:
@@ -103,8 +110,16 @@ def judged(rows: Rows) -> Rows:
 
 
 def named(condition: str, rows: Rows) -> dict[str, Any]:
-    """How a finding names what was missing."""
-    return {"condition": condition, "modality": single(condition, tuple(rows.about.modalities))}
+    """How a finding names what was missing: by the condition, and by the modality if it is one."""
+    return {
+        "condition": condition,
+        "modality": next((m for m in rows.about.modalities if condition == without([m])), None),
+    }
+
+
+def shown(condition: str) -> str:
+    """A condition as a reader sees it."""
+    return "all inputs" if condition == CLEAN else condition
 
 
 def conditions(evidence: Evidence) -> list[str]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from muroan.finding import Bar, BarChart, Chart, Finding, Line, LineChart
+from muroan.interventions.removals import CLEAN
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability import selective
-from muroan.monitoring.reliability.missing_inputs import CLEAN, shown
+from muroan.monitoring.reliability.scored import shown
 from muroan.rows import Rows
 
 CURVE = 100

@@ -14,10 +14,10 @@ from scipy.special import expit
 
 from muroan.estimate import Estimate
 from muroan.finding import Chart, TableChart
+from muroan.interventions.removals import CLEAN
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability import selective
-from muroan.monitoring.reliability.missing_inputs import CLEAN, shown
-from muroan.monitoring.reliability.scored import FEWEST, judged, log_probabilities, named, targets
+from muroan.monitoring.reliability.scored import FEWEST, judged, log_probabilities, named, shown, targets
 from muroan.rows import ROUNDING, Rows
 from muroan.say import Say
 

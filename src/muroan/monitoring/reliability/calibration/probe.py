@@ -11,12 +11,12 @@ from muroan.clean import Clean
 from muroan.evidence import AUDITED, REFERENCE, Evidence
 from muroan.figure import Figure
 from muroan.finding import Chart, Conclusion
+from muroan.interventions.removals import CLEAN, without
 from muroan.model import Capability, Model
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability.calibration import findings
 from muroan.monitoring.reliability.calibration.charts import diagram, overconfidence_bars, risk_chart
-from muroan.monitoring.reliability.missing_inputs import CLEAN, observe_removals
-from muroan.monitoring.reliability.scored import NOTHING, conditions, judged, limits, score_rows, scored
+from muroan.monitoring.reliability.scored import NOTHING, conditions, judged, limits, removed, score_rows, scored
 from muroan.monitoring.sure_and_wrong import sure_and_wrong
 from muroan.probe import Observation, Probe
 from muroan.registry import register
@@ -138,9 +138,9 @@ class Calibration(Probe):
     def observe(self, clean: Clean) -> Observation:
         frames, shown = [], []
         targets = clean.batch.targets
-        for removed in observe_removals(clean):
-            p = removed.logits.double().softmax(dim=1)
-            confidence, predicted = p.max(dim=1).values, removed.logits.argmax(dim=1)
+        for change, logits in removed(clean):
+            p = logits.double().softmax(dim=1)
+            confidence, predicted = p.max(dim=1).values, logits.argmax(dim=1)
             right = predicted == targets
             columns = {
                 "predicted": predicted,
@@ -149,11 +149,10 @@ class Calibration(Probe):
                 "target_probability": p.gather(1, targets[:, None])[:, 0],
                 "entropy": -(p * p.clamp_min(1e-300).log()).sum(dim=1),
             }
-            frames.append(score_rows(clean, removed, **columns))
-            if clean.split == AUDITED and len(removed.missing) <= 1:
-                sure = confidence.masked_fill(right, -1.0)
-                condition = removed.condition if removed.missing else ""
-                shown += sure_and_wrong(clean, sure, removed.logits, missing=removed.missing, condition=condition)
+            frames.append(score_rows(clean, change, logits, **columns))
+            if clean.split == AUDITED and len(change.missing) <= 1:
+                sure, condition = confidence.masked_fill(right, -1.0), without(change.missing, "")
+                shown += sure_and_wrong(clean, sure, logits, missing=change.missing, condition=condition)
         return Observation(pl.concat(frames), sorted(shown, key=lambda s: s.rank)[:2])
 
     def conclude(self, evidence: Evidence) -> Conclusion:

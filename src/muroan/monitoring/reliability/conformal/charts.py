@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from muroan.finding import Bar, BarChart, Chart, Finding, Line, LineChart, TableChart
+from muroan.interventions.removals import CLEAN
 from muroan.monitoring.reliability.conformal.findings import by_size
 from muroan.monitoring.reliability.conformal.thresholds import Threshold
-from muroan.monitoring.reliability.missing_inputs import CLEAN, shown
+from muroan.monitoring.reliability.scored import shown
 from muroan.rows import Rows
 
 LEVELS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)

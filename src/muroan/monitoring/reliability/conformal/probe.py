@@ -12,12 +12,12 @@ from muroan.clean import Clean
 from muroan.evidence import AUDITED, REFERENCE, Evidence
 from muroan.figure import Figure
 from muroan.finding import Chart, Conclusion
+from muroan.interventions.removals import CLEAN
 from muroan.model import Capability, Model
 from muroan.monitoring.reliability.conformal import findings
 from muroan.monitoring.reliability.conformal.charts import coverage_bars, methods_table, promise_chart
 from muroan.monitoring.reliability.conformal.thresholds import Threshold, one_per_cluster, recipes
-from muroan.monitoring.reliability.missing_inputs import CLEAN, observe_removals
-from muroan.monitoring.reliability.scored import conditions, limits, score_rows, scored
+from muroan.monitoring.reliability.scored import conditions, limits, removed, score_rows, scored
 from muroan.probe import Observation, Probe
 from muroan.randomness import uniform
 from muroan.registry import register
@@ -128,7 +128,7 @@ class Conformal(Probe):
     def observe(self, clean: Clean) -> Observation:
         # One draw a sample, whatever is missing: sets of one sample are compared across conditions.
         u = uniform(clean.keys("conformal"))
-        return Observation(pl.concat([score_rows(clean, removed, u=u) for removed in observe_removals(clean)]))
+        return Observation(pl.concat([score_rows(clean, *change, u=u) for change in removed(clean)]))
 
     def conclude(self, evidence: Evidence) -> Conclusion:
         names, say = conditions(evidence), Say(self.name)
