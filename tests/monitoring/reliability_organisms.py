@@ -8,7 +8,8 @@ noise: samples of a cluster are alike, each one alone is distributed as before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,6 +80,24 @@ def _draw(
         clusters=[f"{split} {c}" for c in np.repeat(np.arange(clusters), per_cluster)] if per_cluster > 1 else None,
         ids=[f"{split} {i}" for i in range(len(y))],
     )
+
+
+def changed(data: InMemory, *, inputs: Mapping[str, Any] | None = None, targets: Any = None) -> InMemory:
+    """The same data with some inputs, or all targets, replaced."""
+    return InMemory(
+        {**data._inputs, **(inputs or {})},
+        targets=data._targets if targets is None else targets,
+        modalities=data.schema.modalities,
+        classes=CLASSES,
+        groups=data._groups,
+        ids=data.ids,
+    )
+
+
+def with_gaps(data: InMemory, modality: str, every: int) -> InMemory:
+    """The same data in which one sample in so many lacks an input."""
+    values = [None if i % every == 0 else v for i, v in enumerate(data._inputs[modality])]
+    return changed(data, inputs={modality: values})
 
 
 def model(

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from reliability_organisms import CLASSES, STRENGTH, model, sure_without, world
+from reliability_organisms import CLASSES, STRENGTH, changed, model, sure_without, with_gaps, world
 
 from muroan import Splits, Tabular
 from muroan.auditing.observe import observe_all
@@ -171,14 +171,7 @@ def test_avu_counts_add_up_and_its_threshold_does_not_see_the_audited_labels():
         assert row[0] == s
         assert sum(row[2:6]) == 800
         assert row[-1] == pytest.approx((row[2] + row[5]) / 800)
-    other = InMemory(
-        splits.audited._inputs,
-        targets=np.roll(splits.audited._targets, 1),
-        modalities=splits.audited.schema.modalities,
-        classes=CLASSES,
-        groups=splits.audited._groups,
-        ids=splits.audited.ids,
-    )
+    other = changed(splits.audited, targets=np.roll(splits.audited._targets, 1))
     turned = conclude(model(), Splits(other, splits.reference))
     assert [n for n in turned.notes if n.startswith("Sure means")] == [
         n for n in conclusion.notes if n.startswith("Sure means")
@@ -208,18 +201,7 @@ def test_what_cannot_be_fitted_says_so():
 
 def test_naturally_missing_inputs_are_reported_by_pattern():
     splits = world(7, n=400, reference=200)
-    left = list(splits.audited._inputs["left"])
-    for i in range(0, 400, 4):
-        left[i] = None
-    data = InMemory(
-        {"left": left, "right": splits.audited._inputs["right"]},
-        targets=splits.audited._targets,
-        modalities=splits.audited.schema.modalities,
-        classes=CLASSES,
-        groups=splits.audited._groups,
-        ids=splits.audited.ids,
-    )
-    conclusion = conclude(model(), Splits(data, splits.reference))
+    conclusion = conclude(model(), Splits(with_gaps(splits.audited, "left", 4), splits.reference))
     found = by_key(conclusion)
     assert found["overconfidence[group=missing inputs=left]"].n == 100
     assert found["overconfidence[group=missing inputs=none]"].n == 300

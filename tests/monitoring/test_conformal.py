@@ -8,13 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from reliability_organisms import CLASSES, STRENGTH, model, sure_without, world
+from reliability_organisms import CLASSES, STRENGTH, changed, model, sure_without, with_gaps, world
 from torch import nn
 
 from muroan import Splits
 from muroan.auditing.observe import observe_all
 from muroan.checks.alarms import alarms, findings
-from muroan.data.memory import InMemory
 from muroan.evidence import Evidence
 from muroan.finding import BarChart, Conclusion, Finding, LineChart, TableChart, Verdict
 from muroan.monitoring.reliability.conformal.probe import Conformal
@@ -92,13 +91,7 @@ def test_what_is_covered_beyond_the_promise_may_be_lost():
     splits = world(0, n=1500, reference=1500)
     labels = np.array(splits.reference._targets)
     part = np.random.default_rng(0).random(len(labels)) < 0.3
-    hard = InMemory(
-        splits.reference._inputs,
-        targets=np.where(part, (labels + 1) % len(CLASSES), labels),
-        modalities=splits.reference.schema.modalities,
-        classes=CLASSES,
-        ids=splits.reference.ids,
-    )
+    hard = changed(splits.reference, targets=np.where(part, (labels + 1) % len(CLASSES), labels))
     audited = model(lambda z, codes: torch.where((codes["left"] == 0).all(dim=1, keepdim=True), 1.5 * z, z))
     found = by_key(conclude(audited, Splits(splits.audited, hard)))
     lost = found["missing_shortfall[modality=left,condition=without left]"]
@@ -185,15 +178,15 @@ def test_what_raps_is_tuned_on_no_threshold_sees():
     found = evidence(model(), world(3, n=100, reference=400, per_cluster=4))
     reference = scored(found, "reference")
     other = replace(reference, about=replace(reference.about, seed=1))
-    notes: list[str] = []
-    raps = recipes(reference, 0.1, 0.3, notes)["RAPS"]
+    by_name, note = recipes(reference, 0.1, 0.3)
+    raps = by_name["RAPS"]
     kept = raps.kept(reference)
     assert len(raps.spent) == 30
     assert not raps.spent & set(kept.units)
     assert len(kept) == 280
-    assert "120 samples" in notes[0]
-    assert recipes(reference, 0.1, 0.3, [])["RAPS"] == raps
-    assert recipes(other, 0.1, 0.3, [])["RAPS"].spent != raps.spent
+    assert "120 samples" in note
+    assert recipes(reference, 0.1, 0.3)[0]["RAPS"] == raps
+    assert recipes(other, 0.1, 0.3)[0]["RAPS"].spent != raps.spent
 
 
 def test_a_sample_has_one_draw_in_every_condition_and_shard():
@@ -261,18 +254,7 @@ def test_charts_show_the_promise_inputs_groups_sizes_and_scores():
 
 def test_missing_inputs_of_the_data_are_a_group():
     splits = world(10, n=400, reference=400)
-    right = list(splits.audited._inputs["right"])
-    for i in range(0, 400, 2):
-        right[i] = None
-    data = InMemory(
-        {"left": splits.audited._inputs["left"], "right": right},
-        targets=splits.audited._targets,
-        modalities=splits.audited.schema.modalities,
-        classes=CLASSES,
-        groups=splits.audited._groups,
-        ids=splits.audited.ids,
-    )
-    found = by_key(conclude(model(), Splits(data, splits.reference)))
+    found = by_key(conclude(model(), Splits(with_gaps(splits.audited, "right", 2), splits.reference)))
     assert found["coverage[group=missing inputs=right]"].estimate.n == 200
     assert "group_shortfall[group=missing inputs]" in found
 

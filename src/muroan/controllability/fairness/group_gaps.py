@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from muroan.estimate import Estimate, Gap, bootstrap
 from muroan.estimate.clusters import sums_by_group
 from muroan.evidence import AUDITED, Evidence
 from muroan.figure import Figure
-from muroan.finding import Bar, BarChart, Chart, Conclusion, MatrixChart
+from muroan.finding import Bar, BarChart, Chart, Conclusion, Finding, MatrixChart
 from muroan.model import Model
 from muroan.probe import Observation, Probe
 from muroan.registry import register
@@ -52,6 +53,7 @@ JOINED = (
     Joined("robustness.corruptions", "correct", "accuracy under corruptions", wrong="wrong under corruptions"),
 )
 """Robustness as the other probes saw it, sample by sample: no model call is made twice."""
+OVER = "overconfidence"
 LABELS = "the model gives labels alone, which say nothing of how sure it is"
 
 
@@ -142,15 +144,11 @@ class GroupGaps(Probe):
 
     def conclude(self, evidence: Evidence) -> Conclusion:
         rows = Rows.of(evidence, "clean")
-        scored = not rows.frame["confidence"].null_count()
-        if scored:
-            rows = rows.having(over=rows["confidence"] - rows["correct"])
+        if not rows.frame["confidence"].null_count():
+            rows = rows.having(overconfidence=rows["confidence"] - rows["correct"])
         others = {j: j.of(evidence.others[j.probe]) for j in JOINED if j.probe in evidence.others}
-        joined = {j: theirs for j, theirs in others.items() if len(theirs)}
-        say, details = Say(self.name), Say(self.name)
+        say, details, notes = Say(self.name), Say(self.name), []
         charts: list[Chart] = []
-        notes = []
-        cells: dict[str, dict[str, float]] = {}
         for name in rows.about.groups:
             apart = rows.gap("correct", name, self.fewest)
             if apart is None:
@@ -159,29 +157,25 @@ class GroupGaps(Probe):
                 notes.append(f"{name}: fewer than {self.fewest} samples, left out: {', '.join(apart.left_out)}")
             _say_gap(say, "accuracy_gap", f"Gap in accuracy between groups of {name}", apart, name)
             title = f"Gap in confidence minus accuracy between groups of {name}"
-            if scored:
-                _say_gap(say, "calibration_gap", title, rows.gap("over", name, self.fewest), name)
+            if OVER in rows.frame.columns:
+                _say_gap(say, "calibration_gap", title, rows.gap(OVER, name, self.fewest), name)
             else:
                 say("calibration_gap", title, None, reason=LABELS, group=name)
             self._leaning(say, rows, name)
-            charts.append(_by_value(details, rows, name, cells))
-            for j, theirs in joined.items():
-                gap = theirs.gap("value", name, self.fewest)
-                _say_gap(say, "robustness_gap", f"Gap between groups of {name}: {j.title}", gap, name, j.title)
-                for value, e in theirs.by_value(1 - theirs["value"] if j.wrong else "value", name).items():
-                    group, title = f"{name}={value}", f"{(j.wrong or j.title).capitalize()}, {name} {value}"
-                    details.detail("fooled", title, e, group=group, condition=j.title)
-                    cells[group][j.title] = 1 - e.value if j.wrong else e.value
-        if cells:
-            charts.append(
-                _matrix(cells, ["accuracy", *(["overconfidence"] if scored else []), *(j.title for j in joined)])
-            )
+            charts.append(_by_value(details, rows, name))
+            for j, theirs in others.items():
+                if len(theirs):
+                    gap = theirs.gap("value", name, self.fewest)
+                    _say_gap(say, "robustness_gap", f"Gap between groups of {name}: {j.title}", gap, name, j.title)
+                    for value, e in theirs.by_value(1 - theirs["value"] if j.wrong else "value", name).items():
+                        title = f"{(j.wrong or j.title).capitalize()}, {name} {value}"
+                        details.detail("fooled", title, e, group=f"{name}={value}", condition=j.title)
+        if charts:
+            charts.append(_matrix(details.findings))
         unknown = {g: int((rows.column(f"group.{g}") == "").sum()) for g in rows.about.groups}
-        notes += [
-            f"{n} of {len(rows)} samples have no known {g} and are left out of its groups"
-            for g, n in unknown.items()
-            if n
-        ]
+        for g, n in unknown.items():
+            if n:
+                notes.append(f"{n} of {len(rows)} samples have no known {g} and are left out of its groups")
         if not others:
             notes.append("No attack or corruption was part of this audit, so robustness was not compared.")
         if not say.findings:
@@ -218,17 +212,14 @@ def _say_gap(say: Say, metric: str, title: str, gap: Gap | None, name: str, cond
         say(metric, title, gap.estimate, group=name, condition=condition, note=note)
 
 
-def _by_value(say: Say, rows: Rows, name: str, cells: dict[str, dict[str, float]]) -> BarChart:
-    """How each group is served, as findings, as cells of the matrix, and as bars."""
+def _by_value(say: Say, rows: Rows, name: str) -> BarChart:
+    """How each group is served, as findings and as bars."""
     accuracy = rows.by_value("correct", name)
-    overs = rows.by_value("over", name) if "over" in rows.frame.columns else {}
+    overs = rows.by_value(OVER, name) if OVER in rows.frame.columns else {}
     for value, e in accuracy.items():
-        group = f"{name}={value}"
-        say.detail("accuracy", f"Accuracy, {name} {value}", e, group=group)
-        cells[group] = {"accuracy": e.value}
+        say.detail("accuracy", f"Accuracy, {name} {value}", e, group=f"{name}={value}")
         if value in overs:
-            say.detail("overconfidence", f"Overconfidence, {name} {value}", overs[value], group=group)
-            cells[group]["overconfidence"] = overs[value].value
+            say.detail(OVER, f"Overconfidence, {name} {value}", overs[value], group=f"{name}={value}")
     say.detail("equity_scaled_accuracy", f"Equity-scaled accuracy over {name}", _equity_scaled(rows, name), group=name)
     bars = [Bar(label=value, estimate=e) for value, e in accuracy.items()]
     return BarChart(title=f"Accuracy by {name}", y_label="accuracy", bars=bars, y_range=(0, 1))
@@ -253,7 +244,15 @@ def equity_scaled(totals: Floats) -> Floats:
     return np.asarray(overall / (1 + np.where(counts > 0, apart, 0.0).sum(axis=-1)))
 
 
-def _matrix(cells: dict[str, dict[str, float]], columns: list[str]) -> MatrixChart:
+def _matrix(details: Sequence[Finding]) -> MatrixChart:
+    """Of each group what was found, one column a question."""
+    cells: dict[str, dict[str, float]] = {}
+    for f in details:
+        if f.estimate is not None and f.metric in ("accuracy", OVER, "fooled"):
+            turned = any(j.wrong and j.title == f.condition for j in JOINED)
+            value = 1 - f.estimate.value if turned else f.estimate.value
+            cells.setdefault(str(f.group), {})[f.condition or f.metric] = value
+    columns = list(dict.fromkeys(c for row in cells.values() for c in row))
     return MatrixChart(
         title="The same groups, question by question",
         rows=list(cells),

@@ -20,7 +20,7 @@ from scipy.special import log_softmax
 from muroan.estimate import Estimate
 from muroan.estimate.clusters import design
 from muroan.estimate.interval import around
-from muroan.monitoring.reliability.sum_of_gaps import sum_of_gaps
+from muroan.monitoring.reliability.sum_of_gaps import GapEstimates, sum_of_gaps
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -110,14 +110,6 @@ def chance_error(
     return around(float(drawn.mean()), low, high, level=level, n=np.size(confidence), method=method)
 
 
-class CalibrationError(NamedTuple):
-    """error: the plain figure. excess: the same less what chance adds, never below 0. One interval serves both:
-    that of the calibration error that infinitely many samples would show in these bins."""
-
-    error: Estimate
-    excess: Estimate
-
-
 def calibration_error(
     confidence: ArrayLike,
     correct: ArrayLike,
@@ -127,7 +119,7 @@ def calibration_error(
     bins: int = BINS,
     level: float = 0.95,
     seed: int = 0,
-) -> CalibrationError:
+) -> GapEstimates:
     """ECE with an interval that knows its bias, over the bins `where` (equal width if None): over those of equal mass
     the adaptive error, in which no bin is nearly empty, and none holds nearly everything.
 
@@ -147,14 +139,14 @@ def classwise_error(
     bins: int = BINS,
     level: float = 0.95,
     seed: int = 0,
-) -> CalibrationError:
+) -> GapEstimates:
     """The mean over classes k of the ECE of p_k as the probability of "the label is k" (Nixon et al. 2019), with its
     interval by the same method over the bins of all classes together."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(targets)
     return _error([(q, y == k, equal_width(q, bins)) for k, q in enumerate(p.T)], clusters, level, seed)
 
 
-def _error(columns: Sequence[tuple[Floats, Any, Ints]], clusters: Any, level: float, seed: int) -> CalibrationError:
+def _error(columns: Sequence[tuple[Floats, Any, Ints]], clusters: Any, level: float, seed: int) -> GapEstimates:
     """The mean of several calibration errors: (probabilities [N], whether it came so [N], bins [N]) each."""
     k, n = len(columns), len(columns[0][0])
     layout = design(clusters, n)
@@ -175,7 +167,7 @@ def _error(columns: Sequence[tuple[Floats, Any, Ints]], clusters: Any, level: fl
         level=level,
         seed=seed,
     )
-    return CalibrationError(*found.estimates(n, None if clusters is None else layout.count, level))
+    return found.estimates(n, None if clusters is None else layout.count, level)
 
 
 def brier(probabilities: ArrayLike, targets: ArrayLike) -> Floats:

@@ -30,6 +30,14 @@ _CLEAR = 3.5
 _CHUNK = 4_000_000
 
 
+class GapEstimates(NamedTuple):
+    """error: the plain figure. excess: the same less what chance adds, never below 0. One interval serves both:
+    that of the sum that infinitely many samples would show."""
+
+    error: Estimate
+    excess: Estimate
+
+
 class GapSum(NamedTuple):
     """value: sum of |gap|. chance: how much of it noise adds on average. low, high: interval of the true sum."""
 
@@ -38,16 +46,13 @@ class GapSum(NamedTuple):
     low: float
     high: float
 
-    def estimates(self, n: int, clusters: int | None, level: float) -> tuple[Estimate, Estimate]:
-        """The plain figure, and the same less what chance adds, never below 0, of gaps that add up to 1 at most.
-
-        One interval serves both: that of the sum that infinitely many samples would show.
-        """
+    def estimates(self, n: int, clusters: int | None, level: float) -> GapEstimates:
+        """Of gaps that add up to 1 at most."""
         excess = self.value if math.isnan(self.chance) else max(0.0, self.value - self.chance)
         method = "directional delta" + ("" if clusters is None else ", cluster-robust")
         about: dict[str, Any] = {"level": level, "n": n, "method": method, "clusters": clusters}
-        plain, above = (around(v, self.low, min(1.0, self.high), **about) for v in (self.value, max(excess, self.low)))
-        return plain, above
+        values = (self.value, max(excess, self.low))
+        return GapEstimates(*(around(v, self.low, min(1.0, self.high), **about) for v in values))
 
 
 def sum_of_gaps(

@@ -57,17 +57,11 @@ def _of_text(texts: Sequence[str]) -> Tensor:
 
 
 def blind_scores(
-    members: NDArray[np.float64],
-    others: NDArray[np.float64],
-    member_clusters: Sequence[str],
-    other_clusters: Sequence[str],
-    *,
-    folds: int = 5,
-    seed: int = 0,
-) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
-    """(name of the classifier, scores of members, scores of the others), each scored by a model that was not fitted
-    on it nor on anything of its cluster. Of a linear classifier, one that sees squares too (sets of another spread),
-    and one of trees the strongest is taken: the baseline errs on the side of calling the sets different.
+    seen: NDArray[np.float64], member: NDArray[np.bool_], clusters: Sequence[str], *, folds: int = 5, seed: int = 0
+) -> tuple[str, NDArray[np.float64]]:
+    """(name of the classifier, scores [N]) from what is seen of each sample [N, F], each scored by a model that was not
+    fitted on it nor on anything of its cluster. Of a linear classifier, one that sees squares too (sets of another
+    spread), and one of trees the strongest is taken: the baseline errs on the side of calling the sets different.
     """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.linear_model import LogisticRegression
@@ -75,13 +69,10 @@ def blind_scores(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    x = np.concatenate([members, others])
-    x = x[:, x.std(axis=0) > 0]
-    y = np.r_[np.ones(len(members)), np.zeros(len(others))]
+    x, y = seen[:, seen.std(axis=0) > 0], member.astype(np.float64)
     if x.shape[1] == 0:
-        return "constant", np.zeros(len(members)), np.zeros(len(others))
-    groups = np.r_[np.asarray(member_clusters, dtype=str), np.asarray(other_clusters, dtype=str)]
-    splits = list(GroupKFold(min(folds, len(set(groups)))).split(x, y, groups))
+        return "constant", np.zeros(len(x))
+    splits = list(GroupKFold(min(folds, len(set(clusters)))).split(x, y, np.asarray(clusters, dtype=str)))
     linear = LogisticRegression(C=0.01, max_iter=200)
     candidates = {
         "logistic regression": make_pipeline(StandardScaler(), linear),
@@ -94,10 +85,10 @@ def blind_scores(
     best = ("", np.zeros(0), -1.0)
     for name, model in candidates.items():
         scores = cross_val_predict(model, x, y, cv=splits, method="predict_proba")[:, 1]
-        area = auc(scores[y == 1], scores[y == 0]).value
+        area = auc(scores[member], scores[~member]).value
         if area > best[2]:
             best = (name, scores, area)
-    return best[0], best[1][: len(members)], best[1][len(members) :]
+    return best[0], best[1]
 
 
 def _with_squares(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -232,10 +232,8 @@ def _scored(evidence: Evidence) -> tuple[Rows, Rows, str]:
     shadow_phi, inside = _matrix(both["shadow_phi"]), _matrix(both["shadow_in"]).astype(bool)
     if inside.shape[1] >= 2 and not inside.all(axis=1).any():
         scores[RATIO] = lira(scores[LOSS], shadow_phi, inside).score
-    seen = _matrix(both["blind"]).astype(np.float64)
-    seed = evidence.about.seed
-    baseline, *blind = blind_scores(seen[:n], seen[n:], members.units, others.units, seed=seed)
-    scores[BLIND] = np.concatenate(blind)
+    seen, units = _matrix(both["blind"]).astype(np.float64), [*members.units, *others.units]
+    baseline, scores[BLIND] = blind_scores(seen, np.arange(len(both)) < n, units, seed=evidence.about.seed)
     ours, theirs = ({name: values[part] for name, values in scores.items()} for part in (slice(n), slice(n, None)))
     return members.having(**ours), others.having(**theirs), baseline
 

@@ -1,6 +1,6 @@
 """What calibration concludes from its evidence: the findings, headline first.
 
-Rows are `judged` ones, with all inputs ("clean") and by condition ("audited"); notes are added to as they are made.
+Rows are `judged` ones, with all inputs (clean) and by condition (audited); what is noted beside findings is returned.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from muroan.interventions.removals import CLEAN
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability import selective
 from muroan.monitoring.reliability.scored import FEWEST, judged, log_probabilities, named, shown, targets
+from muroan.monitoring.reliability.sum_of_gaps import GapEstimates
 from muroan.rows import ROUNDING, Rows
 from muroan.say import Say
 
@@ -51,7 +52,7 @@ def missing(say: Say, audited: Mapping[str, Rows]) -> None:
             say("overconfidence_missing", title, rows.mean("over"), **named(condition, rows), controls=controls)
 
 
-def groups(say: Say, clean: Rows, notes: list[str]) -> None:
+def groups(say: Say, clean: Rows) -> list[str]:
     gaps = {name: clean.gap("over", name, FEWEST) for name in clean.about.groups}
     for name, gap in gaps.items():
         if gap is not None:
@@ -60,15 +61,14 @@ def groups(say: Say, clean: Rows, notes: list[str]) -> None:
     for name, value, rows in clean.groups(FEWEST):
         title, group = f"confidence above accuracy where {name} is {value}", f"{name}={value}"
         say.detail("overconfidence", title, rows.mean("over"), group=group, controls=_claims(rows))
-    if any(gaps.values()):
-        notes.append(f"Groups of fewer than {FEWEST} samples are left out.")
+    return [f"Groups of fewer than {FEWEST} samples are left out."] if any(gaps.values()) else []
 
 
-def other_errors(say: Say, clean: Rows, bins: int, notes: list[str]) -> None:
+def other_errors(say: Say, clean: Rows, bins: int) -> list[str]:
     where, log_p, true = ce.equal_mass(clean["confidence"], bins), log_probabilities(clean), targets(clean)
     error, chance = _error(clean, bins, where).error, _chance(clean, bins, where)
     say("adaptive_ece", "calibration error over bins of equal mass", error, controls=chance)
-    p, classes = np.exp(log_p), true
+    p, classes, notes = np.exp(log_p), true, []
     if p.shape[1] > MOST_CLASSES:
         likely = np.sort(np.argsort(-p.sum(axis=0), kind="stable")[:MOST_CLASSES])
         notes.append(f"Class-wise calibration is over the {MOST_CLASSES} likeliest of {p.shape[1]} classes.")
@@ -79,28 +79,28 @@ def other_errors(say: Say, clean: Rows, bins: int, notes: list[str]) -> None:
     say("classwise_ece", "calibration error averaged over classes", by_class.error, controls=controls)
     say("nll", "negative log-likelihood", clean.mean(ce.nll(log_p, true)))
     say("brier", "Brier score", clean.mean(ce.brier(np.exp(log_p), true)))
+    return notes
 
 
-def fitted(say: Say, audited: Mapping[str, Rows], reference: Rows, bins: int, notes: list[str]) -> list[Chart]:
+def fitted(say: Say, audited: Mapping[str, Rows], reference: Rows, bins: int) -> tuple[list[Chart], list[str]]:
     """What needs a temperature or a threshold: fitted on the reference, scored on the audited data."""
     if not len(reference):
         for metric, title in (("temperature_gain", TEMPERATURE), ("avu", AVU), ("fpr95", LET_THROUGH)):
             say(metric, title, None, reason="the reference has no usable samples")
-        return []
+        return [], []
     reference = judged(reference)
-    _temperature(say, audited[CLEAN], reference, bins, notes)
-    tables = _uncertainty(say, audited, reference, notes)
+    fit = _temperature(say, audited[CLEAN], reference, bins)
+    tables, sure = _uncertainty(say, audited, reference)
     _let_through(say, audited[CLEAN], reference)
-    return tables
+    return tables, [fit, *sure]
 
 
-def _temperature(say: Say, clean: Rows, reference: Rows, bins: int, notes: list[str]) -> None:
+def _temperature(say: Say, clean: Rows, reference: Rows, bins: int) -> str:
     log_p, true = log_probabilities(clean), targets(clean)
     temperature = ce.fit_temperature(log_probabilities(reference), targets(reference))
     cooled = ce.tempered(log_p, temperature)
     nll = ce.nll(cooled, true)
     error, excess = _error(clean.having(confidence=np.exp(cooled.max(axis=1))), bins)
-    notes.append(f"Temperature fitted on the reference: {temperature:.3g} (1: none needed; above: too sure).")
     controls = {
         "calibration error after": error,
         "beyond chance after": excess,
@@ -108,17 +108,16 @@ def _temperature(say: Say, clean: Rows, reference: Rows, bins: int, notes: list[
     }
     won = clean.lost(ce.nll(log_p, true), nll)
     say("temperature_gain", TEMPERATURE, won, controls=controls, note=f"Temperature {temperature:.3g}.")
+    return f"Temperature fitted on the reference: {temperature:.3g} (1: none needed; above: too sure)."
 
 
-def _uncertainty(say: Say, audited: Mapping[str, Rows], reference: Rows, notes: list[str]) -> list[Chart]:
+def _uncertainty(say: Say, audited: Mapping[str, Rows], reference: Rows) -> tuple[list[Chart], list[str]]:
     if why := _all_alike(reference):
         say("avu", AVU, None, reason=f"all answers on the reference are {why}, so no threshold can be fitted")
-        return []
+        return [], []
     threshold = selective.uncertainty_threshold(reference["entropy"], reference["correct"])
-    notes.append(
-        f"Sure means an entropy of at most {threshold:.3g} nats (half way between right and wrong answers of the "
-        "reference)."
-    )
+    halfway = "half way between right and wrong answers of the reference"
+    note = f"Sure means an entropy of at most {threshold:.3g} nats ({halfway})."
     table: list[list[str | float | int | None]] = []
     for condition, rows in audited.items():
         n = selective.avu_counts(rows["entropy"], rows["correct"], threshold)
@@ -130,7 +129,7 @@ def _uncertainty(say: Say, audited: Mapping[str, Rows], reference: Rows, notes: 
         else:
             say.detail("avu", f"{AVU} {condition}", agrees, **named(condition, rows), controls=controls)
     columns = ["inputs", "accuracy", "right, sure", "right, unsure", "wrong, sure", "wrong, unsure", "AvU"]
-    return [TableChart(title="Right or wrong against sure or unsure", columns=columns, rows=table)]
+    return [TableChart(title="Right or wrong against sure or unsure", columns=columns, rows=table)], [note]
 
 
 def _let_through(say: Say, clean: Rows, reference: Rows) -> None:
@@ -194,7 +193,7 @@ def _all_alike(rows: Rows) -> str:
     return "right" if right.all() else "" if right.any() else "wrong"
 
 
-def _error(rows: Rows, bins: int, where: NDArray[np.int64] | None = None) -> ce.CalibrationError:
+def _error(rows: Rows, bins: int, where: NDArray[np.int64] | None = None) -> GapEstimates:
     how: dict[str, Any] = {"where": where, "bins": bins, "level": rows.level, "seed": rows.about.seed}
     return ce.calibration_error(rows["confidence"], rows["correct"], rows.clusters, **how)
 

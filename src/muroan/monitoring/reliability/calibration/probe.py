@@ -168,9 +168,9 @@ class Calibration(Probe):
         say = Say(self.name)
         findings.headline(say, clean, self.bins)
         findings.missing(say, audited)
-        findings.groups(say, clean, notes)
-        findings.other_errors(say, clean, self.bins, notes)
-        tables = findings.fitted(say, audited, reference, self.bins, notes)
+        left_out = findings.groups(say, clean) + findings.other_errors(say, clean, self.bins)
+        tables, thresholds = findings.fitted(say, audited, reference, self.bins)
+        notes += thresholds + left_out
         findings.surest(say, clean)
         findings.details(say, audited, self.bins)
         charts: list[Chart] = [diagram(c, rows, self.bins) for c, rows in audited.items()]

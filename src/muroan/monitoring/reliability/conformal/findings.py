@@ -1,6 +1,7 @@
 """What conformal prediction concludes from its evidence: the findings, headline first.
 
-Rows are sets: those of samples with the true label's `score`, the `size` of the set, and whether it is a `hit`.
+Rows are sets: those of samples with the true label's `score`, the `size` of the set, and whether it is a `hit`; what
+is noted beside findings is returned.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ PROMISE = "coverage short of the promise"
 BY_CHANCE, SIZE = "coverage by chance, data alike", "labels in a set"
 
 
-def headline(say: Say, by: Threshold, sets: Rows, exact: tuple[Threshold, Rows] | None, notes: list[str]) -> None:
+def headline(say: Say, by: Threshold, sets: Rows, exact: tuple[Threshold, Rows] | None) -> list[str]:
     """exact: the same with one sample per cluster on both sides, where there are clusters."""
     chance, coverage = by.by_chance(sets), sets.share("hit")
     controls = {"coverage": coverage, BY_CHANCE: chance}
-    notes.append(
+    notes = [
         f"{by.recipe.name} sets with alpha {by.alpha:g}, threshold {by.value:.4g} from {len(by.reference)} samples of "
         f"the reference; {len(sets)} samples audited. At the effective sizes chance leaves a coverage between "
         f"{chance.low:.3f} and {chance.high:.3f} ({chance.method})."
-    )
+    ]
     if np.isinf(by.value):
         notes.append(f"The reference is too small for alpha {by.alpha:g}: every set holds every label.")
     if exact is not None:
@@ -43,6 +44,7 @@ def headline(say: Say, by: Threshold, sets: Rows, exact: tuple[Threshold, Rows] 
     say("shortfall", PROMISE, by.shortfall(sets), controls=controls)
     title = f"prediction sets hold the truth, {1 - by.alpha:.0%} promised"
     say("coverage", title, coverage, controls={"by chance, data alike": chance})
+    return notes
 
 
 def _exact(by: Threshold, sets: Rows) -> list[str]:
@@ -94,7 +96,7 @@ def per_pattern(say: Say, refitted: Mapping[str, tuple[Threshold, Rows]]) -> Non
         say("shortfall", title, by.shortfall(sets), **named(condition, sets), controls=controls, note=note)
 
 
-def groups(say: Say, by: Threshold, sets: Rows, notes: list[str]) -> None:
+def groups(say: Say, by: Threshold, sets: Rows) -> list[str]:
     parts: dict[str, dict[str, Rows]] = {}
     for name, value, rows in sets.groups(FEWEST):
         parts.setdefault(name, {})[value] = rows
@@ -106,11 +108,11 @@ def groups(say: Say, by: Threshold, sets: Rows, notes: list[str]) -> None:
     for name, value, rows in sets.groups(FEWEST):
         title, controls = f"prediction sets hold the truth where {name} is {value}", {SIZE: rows.mean("size")}
         say.detail("coverage", title, rows.share("hit"), group=f"{name}={value}", controls=controls)
-    if parts:
-        notes.append(
-            f"Groups of fewer than {FEWEST} samples are left out. The promise is made for all samples together; only "
-            "a threshold per group would make it to groups."
-        )
+    note = (
+        f"Groups of fewer than {FEWEST} samples are left out. The promise is made for all samples together; only a "
+        "threshold per group would make it to groups."
+    )
+    return [note] if parts else []
 
 
 def sizes(say: Say, by: Threshold, sets: Rows) -> None:
@@ -173,7 +175,7 @@ def _class_gap(sets: Rows, hits: Floats, k: int, alpha: float) -> GapSum:
 
 
 def _plain(gaps: GapSum, sets: Rows) -> Estimate:
-    return gaps.estimates(len(sets), _clusters(sets), sets.level)[0]
+    return gaps.estimates(len(sets), _clusters(sets), sets.level).error
 
 
 def _clusters(rows: Rows) -> int | None:

@@ -139,8 +139,7 @@ class Conformal(Probe):
             lacking = "audited data have" if CLEAN not in audited else "reference has"
             say("shortfall", findings.PROMISE, None, reason=f"the {lacking} no sample that could be scored")
             return Conclusion(findings=say.findings)
-        notes: list[str] = []
-        by_name = recipes(reference[CLEAN], self.alpha, self.tuning, notes)
+        by_name, tuning = recipes(reference[CLEAN], self.alpha, self.tuning)
         thresholds = {name: Threshold.on(recipe, reference[CLEAN], self.alpha) for name, recipe in by_name.items()}
         every = {name: {c: by.sets(rows) for c, rows in audited.items()} for name, by in thresholds.items()}
         by, recipe = thresholds[self.score], by_name[self.score]
@@ -151,11 +150,11 @@ class Conformal(Probe):
         if whole.clusters is not None:
             few = Threshold.on(replace(recipe, spent=frozenset()), one_per_cluster(by.reference), self.alpha)
             exact = few, few.sets(one_per_cluster(audited[CLEAN]))
-        findings.headline(say, by, whole, exact, notes)
+        notes = [tuning, *findings.headline(say, by, whole, exact)]
         findings.exchangeable(say, audited[CLEAN], reference[CLEAN])
         findings.missing(say, by, whole, without)
         findings.per_pattern(say, {c: (refitted, refitted.sets(audited[c])) for c, refitted in own.items()})
-        findings.groups(say, by, whole, notes)
+        notes += findings.groups(say, by, whole)
         findings.sizes(say, by, whole)
         findings.classes(say, by, whole, evidence.about.classes)
         charts: list[Chart] = [promise_chart(by, whole), *coverage_bars(by, whole, say.findings)]

@@ -42,22 +42,23 @@ class Recipe:
         return reference.where([n not in self.spent for n in reference.units]) if self.spent else reference
 
 
-def recipes(reference: Rows, alpha: float, tuning: float, notes: list[str]) -> dict[str, Recipe]:
-    """LAC and APS on the whole reference; RAPS tuned on a part of it, drawn by cluster, that no threshold sees."""
+def recipes(reference: Rows, alpha: float, tuning: float) -> tuple[dict[str, Recipe], str]:
+    """LAC and APS on the whole reference; RAPS tuned on a part of it, drawn by cluster, that no threshold sees;
+    and a note on that."""
     untuned = {name: Recipe(name) for name in ("APS", "LAC")}
     every = sorted(set(reference.units))
     drawn = choose(every, int(tuning * len(every)), "conformal tuning", reference.about.seed)
     spent = frozenset(every[i] for i in drawn)
     if not spent or len(spent) == len(every):
-        notes.append("The reference is too small to tune RAPS on a part of it: untuned.")
-        return untuned | {"RAPS": Recipe("RAPS", tuned=UNTUNED)}
+        note = "The reference is too small to tune RAPS on a part of it: untuned."
+        return untuned | {"RAPS": Recipe("RAPS", tuned=UNTUNED)}, note
     part = reference.where([n in spent for n in reference.units])
     tuned = cs.tune_raps(log_probabilities(part), part["u"], targets(part), alpha)
-    notes.append(
+    note = (
         f"RAPS tuned on {len(part)} samples of the reference that its threshold does not see: temperature "
         f"{tuned.temperature:.3g}, penalty {tuned.penalty:g} above rank {tuned.free}."
     )
-    return untuned | {"RAPS": Recipe("RAPS", spent, tuned)}
+    return untuned | {"RAPS": Recipe("RAPS", spent, tuned)}, note
 
 
 @dataclass(frozen=True)
