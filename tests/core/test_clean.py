@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muroan import Tabular
+from muroan import BlackBox, Tabular
 from muroan.checks import PlantedModel, planted
 from muroan.checks.bed import MODALITIES
 from muroan.clean import Clean
 from muroan.data.memory import InMemory
 from muroan.meter import Metered
+from muroan.modality import take
 from tests.core.test_meter import TABLES, Labelled
 
 N = 20
@@ -61,6 +62,29 @@ def test_without_an_input_equals_predicting_the_batch_that_lacks_it(missing, apa
     c = clean(apart)
     expected = PlantedModel().predict(c.batch.without(*missing).inputs)
     assert torch.allclose(c.without(*missing), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_other_codes_of_an_input_are_what_the_model_says_of_other_values(apart):
+    c, (m, *_) = clean(apart), MODALITIES
+    order, at = torch.arange(N).flip(0), torch.tensor([3, 0, 7])
+    swapped = take(c.batch.inputs[m], order)
+    expected = PlantedModel().predict({**c.batch.inputs, m: swapped})
+    own = c.model.encode(m, c.batch.inputs[m])
+    assert torch.allclose(c.having({m: (own, order)}), expected, atol=1e-6)
+    assert torch.allclose(c.having({m: (own, order[at])}, at), expected[at], atol=1e-6)
+    assert torch.allclose(c.having({}), c.logits, atol=1e-6)
+
+
+def test_confidence_is_the_largest_probability_and_null_for_a_model_that_shows_none():
+    c = clean()
+    assert c.confidence(c.logits).to_list() == pytest.approx(c.probabilities.amax(dim=1).tolist())
+    box = BlackBox(lambda x: np.zeros(len(x["a"])), modalities=("a", "b"), classes=("no", "yes"), output="labels")
+    batch = InMemory(
+        {m: torch.zeros(3, 2) for m in TABLES}, targets=[0, 1, 0], modalities=TABLES, classes=("no", "yes")
+    )
+    of_labels = Clean.observe(Metered(box, TABLES), batch.load(range(3)).batch)
+    assert of_labels.confidence(of_labels.logits).to_list() == [None] * 3
 
 
 def test_one_neutral_value_for_all_is_encoded_once():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from muroan import Image, Tabular, Text
 from muroan.errors import BadSample
-from muroan.modality import KINDS, Audio, Series, boxes_cover, concatenate, take, where
+from muroan.modality import KINDS, Audio, Series, boxes_cover, concatenate, differ, take, where
 from muroan.randomness import sample_keys
 from tests.core.test_randomness import WORD, key_that_draws
 
@@ -183,6 +183,14 @@ def test_a_text_that_loses_no_word_stays_as_it_is_even_where_the_padding_is_cove
         "a  b",
         "d e",
     ]
+
+
+def test_values_that_differ_anywhere_are_others():
+    x = torch.zeros(3, 2, 2)
+    x[1, 0, 1] = 1e-9
+    assert differ(torch.zeros(3, 2, 2), x).tolist() == [False, True, False]
+    assert differ(["a", "b "], ["a", "b"]).tolist() == [False, True]
+    assert differ([], []).tolist() == []
 
 
 # Values that can be used

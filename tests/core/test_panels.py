@@ -2,7 +2,10 @@
 
 import torch
 
-from muroan.panels import panel
+from muroan.checks import PlantedModel, planted
+from muroan.clean import Clean
+from muroan.meter import Metered
+from muroan.panels import panel, turned
 
 
 def test_a_row_shows_its_first_numbers_so_that_a_change_can_be_seen() -> None:
@@ -27,3 +30,15 @@ def test_a_short_series_is_shown_whole_and_another_kind_by_name() -> None:
     assert found.text == "2 steps, every one:\nchannel 1: 1, 2"
     found, _ = panel("sound", "audio", torch.zeros(2, 3))
     assert found.text == "audio, not drawn"
+
+
+def test_the_first_by_name_that_is_wrong_now_is_shown() -> None:
+    batch = planted(20).audited.load(range(20)).batch
+    assert batch is not None
+    clean = Clean.observe(Metered(PlantedModel(), batch.modalities), batch)
+    assert turned(clean, clean.predicted) is None
+    wrong = (clean.batch.targets + 1) % len(clean.model.classes)
+    lost = turned(clean, wrong.numpy())
+    assert lost is not None
+    assert lost[0] == min(clean.correct.nonzero().flatten().tolist(), key=lambda i: batch.ids[i])
+    assert repr(clean.model.classes[int(batch.targets[lost[0]])]) in lost[1]
