@@ -319,3 +319,12 @@ def test_a_reference_that_shares_a_cluster_with_the_data_audited_is_refused():
     split = Splits(world.audited.subset(half), world.audited.subset(rest))
     with pytest.raises(AskedWrongly, match="clusters are in both the data audited and the reference"):
         split.check()
+
+
+def test_batches_hold_all_that_can_be_read_in_order_and_the_first_are_asked_by_number():
+    data = Given({f"s{i}": BadSample("gone") if i in (0, 3, 4, 5) else sample(i) for i in range(8)})
+    assert [list(batch.ids) for batch in data.batches(3)] == [["s1", "s2"], ["s6", "s7"]]
+    assert list(data.first(7).ids) == ["s1", "s2", "s6"]
+    assert list(data.first(100).ids) == ["s1", "s2", "s6", "s7"]
+    with pytest.raises(AskedWrongly, match="none of the first 1 samples"):
+        data.first(1)

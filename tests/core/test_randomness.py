@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from muroan.randomness import _GOLDEN, choose, integers, key, normal, sample_keys, uniform
+from muroan.randomness import _GOLDEN, choose, integers, key, normal, sample_keys, seeded, uniform
 
 WORD = 2**64
 
@@ -114,3 +114,18 @@ def test_every_sample_is_chosen_equally_often():
         counts[choose(ids, 3, "fair", seed)] += 1
     assert counts.sum() == 6000
     assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_torch_draws_by_purpose_and_goes_on_as_if_nothing_was_drawn():
+    import torch
+
+    def drawn(*purpose: object) -> torch.Tensor:
+        with seeded(*purpose):
+            return torch.rand(3)
+
+    torch.manual_seed(5)
+    without = torch.rand(2)
+    torch.manual_seed(5)
+    assert torch.equal(drawn("a", 1), drawn("a", 1))
+    assert not torch.equal(drawn("a", 1), drawn("a", 2))
+    assert torch.equal(torch.rand(2), without)

@@ -87,6 +87,13 @@ def test_texts_are_attacked_by_words():
     assert torch.equal(changed.inputs["image"][20:], batch.inputs["image"])
 
 
+def test_inputs_that_a_model_does_not_have_are_left_alone(batch):
+    rest = network(VIEWS[:2])
+    changed, which = single_source(rest, batch, {VIEWS[1]: Budget(radius=0.5)}, steps=2)
+    assert set(changed.inputs) == set(VIEWS[:2])
+    assert which.tolist() == [1] * len(batch)
+
+
 def test_the_detector_beats_guessing_after_a_few_epochs(done, batch):
     model = done.model
     changed, which = single_source(model, batch, {v: Budget(radius=0.5) for v in VIEWS}, steps=10)
