@@ -182,6 +182,11 @@ class LineChart(_Plain):
     log_x: bool = False
     y_range: tuple[float, float] | None = None
 
+    @staticmethod
+    def of_shares(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -> LineChart:
+        """Lines of what lies between 0 and 1."""
+        return LineChart(title=title, x_label=x_label, y_label=y_label, lines=list(lines), y_range=(0, 1))
+
 
 class Bar(_Plain):
     """One bar with its interval; `of` names the series it belongs to where bars come in groups."""
@@ -201,6 +206,11 @@ class BarChart(_Plain):
     bars: list[Bar]
     limit: float | None = None
     y_range: tuple[float, float] | None = None
+
+    @staticmethod
+    def of_shares(title: str, y_label: str, bars: Sequence[Bar]) -> BarChart:
+        """Bars of what lies between 0 and 1."""
+        return BarChart(title=title, y_label=y_label, bars=list(bars), y_range=(0, 1))
 
 
 class MatrixChart(_Plain):

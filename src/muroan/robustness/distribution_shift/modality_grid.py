@@ -6,7 +6,7 @@ that evaluation leaves, and three settings in which they differ from training's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -119,7 +119,7 @@ class ModalityGrid:
         names = tuple(data.schema.modalities)
         trained, tests = _ordered(train, names), _ordered(test, names)
         fills = _fills(data, reference, how)
-        batches = list(_batches(data))
+        batches = list(data.batches(SHARD))
         whole = [some for b in batches if len(some := b.take(b.has(*names).nonzero().flatten()))]
         if not whole:
             raise AskedWrongly("no sample has all of its inputs, so nothing could be taken away from a complete one")
@@ -252,13 +252,6 @@ def _ordered(asked: Sequence[Kept] | None, names: Kept) -> tuple[Kept, ...]:
     return tuple(dict.fromkeys(tuple(m for m in names if m in s) for s in asked))
 
 
-def _batches(data: Dataset) -> Iterator[Batch]:
-    for k in range(0, len(data), SHARD):
-        batch = data.load(range(k, min(k + SHARD, len(data)))).batch
-        if batch is not None:
-            yield batch
-
-
 def _fills(data: Dataset, reference: Dataset | None, how: How) -> dict[str, Value]:
     """One value a modality that stands for it where it is missing, for "zero" and "mean"."""
     if how not in SAYS:
@@ -270,9 +263,7 @@ def _fills(data: Dataset, reference: Dataset | None, how: How) -> dict[str, Valu
     if how == "mean":
         if reference is None:
             raise AskedWrongly("how='mean' needs a reference to take means from, disjoint from the data audited")
-        batch = reference.load(range(len(reference))).batch
-        if batch is None:
-            raise AskedWrongly("no sample of the reference can be read")
+        batch = reference.first(len(reference))
         seen = batch.take(batch.has(*batch.modalities).nonzero().flatten())
         fills |= {m: v.mean(dim=0, keepdim=True) for m, v in seen.inputs.items() if isinstance(v, Tensor)}
     return fills

@@ -35,8 +35,7 @@ from muroan.model import Capability, Model
 from muroan.panels import Shown, before_after
 from muroan.probe import Observation, Probe
 from muroan.registry import register
-from muroan.robustness.distribution_shift.mismatch.charts import charts, notes
-from muroan.robustness.distribution_shift.mismatch.findings import NOBODY, findings
+from muroan.robustness.distribution_shift.mismatch.findings import NOBODY, charts, findings, notes
 from muroan.robustness.distribution_shift.mismatch.parts import Parts
 from muroan.robustness.distribution_shift.mismatch.view import View
 from muroan.say import Say

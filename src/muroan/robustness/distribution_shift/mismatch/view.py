@@ -10,57 +10,74 @@ import polars as pl
 
 from muroan.data.pairs import FOUND
 from muroan.evidence import Evidence
-from muroan.interventions.swaps import SHIFTS, SWAPS, Elsewhere, Matched, OtherClass, Swapped
+from muroan.interventions.swaps import REAL, SHIFTS, Elsewhere, Matched, OtherClass, Swapped
 from muroan.rows import Rows, Worst
 
 SAME = 1e-6
 """Confidence that falls by less has not fallen: less is rounding."""
 
-# Of one sample: what is lost to the null change.
-LOST = pl.col("was_right") - pl.col("right")
-UNSURE = pl.col("was_sure") - pl.col("confidence")
-HIDDEN = (pl.col("was_parts") - pl.col("parts_confidence")) - UNSURE
-STAYS_SURE = UNSURE <= SAME
-LENT, OWN = pl.col("predicted") == pl.col("donor_class"), pl.col("predicted") == pl.col("target")
-BEFORE = pl.col("was_predicted") == pl.col("donor_class")
-DECIDED = LENT | OWN
-
 
 class View:
     """What came of each input, by what was done to it.
 
-    cells[m][name]: rows of all samples, those to whom it was done first told by `done`, with what the null change made
-    of them beside: was_right, was_sure, was_parts, was_predicted; of a shift `right` is the mean over its severities,
-    and levels[m][name] holds them one by one. What was done to nobody is left out.
+    cells[m][name]: rows of all samples, `done` says to whom it was done; beside the evidence's columns what the null
+    change made of the same sample (`was_right`, ...) and what follows from both. Of a shift `right` is the mean over
+    its severities, and levels[m][name] holds them one by one. What was done to nobody is left out.
     """
 
     def __init__(self, evidence: Evidence) -> None:
-        self.about = evidence.about
-        self.paired = self.about.classes == FOUND
+        self.about, self.paired, self.scored = evidence.about, evidence.about.classes == FOUND, False
         self.cells: dict[str, dict[str, Rows]] = {}
         self.levels: dict[str, dict[str, list[Rows]]] = {}
-        self._known = set(evidence.conditions())
+        known = set(evidence.conditions())
+
+        def seen(change: Elsewhere) -> list[Rows]:
+            if change.condition not in known:
+                return []
+            rows = Rows.of(evidence, change.condition)
+            return [rows] if rows["done"].any() else []
+
         for m in self.about.modalities:
-            null = self._rows(evidence, Matched(m))
-            if null is None:
+            cells = {change.name: rows for change in REAL for rows in seen(change(m))}
+            if Matched.name not in cells:
                 continue
-            was = {"was_right": null["right"], "was_predicted": null["predicted"]}
+            null = cells[Matched.name]
             self.scored = not null.frame["confidence"].null_count()
-            was |= {"was_sure": null["confidence"], "was_parts": null["parts_confidence"]} if self.scored else {}
-            swapped = {swap.name: self._rows(evidence, swap(m)) for swap in SWAPS}
-            cells = {Matched.name: null} | {name: rows for name, rows in swapped.items() if rows is not None}
-            shifted = {s.name: [self._rows(evidence, s(m, k + 1)) for k in range(len(s.levels))] for s in SHIFTS}
-            self.levels[m] = {name: [r for r in of if r is not None] for name, of in shifted.items() if any(of)}
+            shifted = {s.name: [r for k in range(len(s.levels)) for r in seen(s(m, k + 1))] for s in SHIFTS}
+            self.levels[m] = {name: of for name, of in shifted.items() if of}
             for name, of in self.levels[m].items():
                 cells[name] = of[0].having(right=np.mean([rows["right"] for rows in of], axis=0))
-            self.cells[m] = {name: rows.having(**was) for name, rows in cells.items()}
+            self.cells[m] = {name: self._beside(rows, null) for name, rows in cells.items()}
 
-    def _rows(self, evidence: Evidence, change: Elsewhere) -> Rows | None:
-        if change.condition not in self._known:
-            return None
-        rows = Rows.of(evidence, change.condition)
+    def _beside(self, rows: Rows, null: Rows) -> Rows:
+        """Rows with what the null change made of the same samples, and with what follows from both."""
         place = {name: k for k, name in enumerate(self.about.classes)}
-        return rows.having(predicted=[place[said] for said in rows.column("said")]) if rows["done"].any() else None
+        said, was_said = ([place[word] for word in of.column("said")] for of in (rows, null))
+        rows = rows.having(
+            said_now=said,
+            said_before=was_said,
+            was_right=null["right"],
+            was_sure=null["confidence"],
+            was_parts=null["parts_confidence"],
+        )
+        now, before, donor, target = map(pl.col, ("said_now", "said_before", "donor_class", "target"))
+        lost, unsure = pl.col("was_right") - pl.col("right"), pl.col("was_sure") - pl.col("confidence")
+        return rows.having(
+            lost=lost,
+            unshown=lost - unsure,
+            hidden=(pl.col("was_parts") - pl.col("parts_confidence")) - unsure,
+            stays_sure=unsure <= SAME,
+            lent=now == donor,
+            decided=(now == donor) | (now == target),
+            lent_before=before == donor,
+            decided_before=(before == donor) | (before == target),
+            doubt=self._doubt(pl.col("confidence"), now),
+            was_doubt=self._doubt(pl.col("was_sure"), before),
+        )
+
+    def _doubt(self, sure: pl.Expr, said: pl.Expr) -> pl.Expr:
+        """How little a model believes in a sample: 1 − confidence; for pairs 1 − p(found)."""
+        return pl.when(said == FOUND.index("missed")).then(sure).otherwise(1 - sure) if self.paired else 1 - sure
 
     def of(self, name: str) -> dict[str, Rows]:
         """What came of each input of one change."""
@@ -83,19 +100,18 @@ def done(rows: Rows) -> Rows:
 
 def tied(rows: Rows) -> Rows:
     """Rows that are compared with themselves as they were: a sample without a cluster is one."""
-    return replace(rows, frame=rows.frame.with_columns(pl.coalesce("cluster", "sample").alias("cluster")))
+    return replace(rows, frame=rows.frame.with_columns(cluster=pl.coalesce("cluster", "sample")))
 
 
 def worst(
     cells: Mapping[str, Rows],
-    what: pl.Expr,
+    what: str | pl.Expr,
     bounds: tuple[float, float],
     *,
     ways: tuple[float, float] | None = None,
-    among: pl.Expr | None = None,
+    among: str = "done",
 ) -> Worst[str]:
     """The input of which something is largest on average, over whom it was done to (and `among` holds for)."""
-    counted = pl.col("done") if among is None else pl.col("done") & among
-    any_rows = next(iter(cells.values()))
+    counted = {m: rows["done"] * rows[among] for m, rows in cells.items()}
     columns = {m: rows[what] for m, rows in cells.items()}
-    return any_rows.worst(columns, bounds, ways=ways, counted={m: rows[counted] for m, rows in cells.items()})
+    return next(iter(cells.values())).worst(columns, bounds, ways=ways, counted=counted)

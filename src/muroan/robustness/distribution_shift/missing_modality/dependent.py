@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muroan.finding import Chart, LineChart
-from muroan.robustness.distribution_shift.missing_modality.grid import FULL, MOST_CLASSES, RIGHT, Grid
+from muroan.robustness.distribution_shift.missing_modality.grid import MOST_CLASSES, Grid
 from muroan.rows import SMALLEST_GROUP, Floats, Worst
 from muroan.say import Say
 
@@ -47,8 +47,8 @@ def tilt(say: Say, grid: Grid) -> None:
 
 def worst_members(say: Say, grid: Grid) -> None:
     """Accuracy in the class and the group that fare worst at rate 1, and on average over rates."""
-    last = {m: rows["right"] for m, rows in grid.without.items()}
-    area = {m: rows[(FULL + RIGHT) / 2] for m, rows in grid.without.items()}
+    last = {m: grid.right[m,] for m in grid.names}
+    area = {m: (grid.rows["full"] + right) / 2 for m, right in last.items()}
     for kind, plural, members in (("class", "classes", _classes(grid)), ("group", "groups", _groups(grid))):
         for metric, columns, how in (
             ("accuracy", last, "is always missing there and nowhere else"),
@@ -57,7 +57,7 @@ def worst_members(say: Say, grid: Grid) -> None:
             if members:
                 least, (m, at) = _least(grid, members, columns)
                 title = f"Accuracy in {kind} {at!r} if the {m} {how}"
-                controls = {"there, nothing missing": grid.rows.where(members[at]).share(FULL)}
+                controls = {"there, nothing missing": grid.rows.where(members[at]).share("full")}
                 note = f"The least of {len(members)} {plural} and {len(columns)} inputs, with an interval that holds "
                 note += "for all of them at once."
                 say(f"worst_{kind}_{metric}", title, least, controls=controls, note=note)
@@ -68,18 +68,11 @@ def charts(grid: Grid) -> list[Chart]:
     classes = _classes(grid)
     if not classes:
         return []
-    right = {m: rows["right"] for m, rows in grid.without.items()}
-    m, _ = _least(grid, classes, right).name
-    lowest = sorted(classes, key=lambda c: right[m][classes[c]].mean())[:SHOWN]
-    return [
-        LineChart(
-            title=f"Accuracy by class if the {m} goes missing in that class alone",
-            x_label=f"share without the {m}",
-            y_label="accuracy in the class",
-            lines=[grid.line(c, grid.curve(m), classes[c]) for c in lowest],
-            y_range=(0, 1),
-        )
-    ]
+    m, _ = _least(grid, classes, {m: grid.right[m,] for m in grid.names}).name
+    lowest = sorted(classes, key=lambda c: grid.right[m,][classes[c]].mean())[:SHOWN]
+    title = f"Accuracy by class if the {m} goes missing in that class alone"
+    lines = [grid.line(c, grid.curve(m), classes[c]) for c in lowest]
+    return [LineChart.of_shares(title, f"share without the {m}", "accuracy in the class", lines)]
 
 
 def notes(grid: Grid) -> list[str]:

@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 
 from muroan.estimate import Estimate
 from muroan.finding import Bar, BarChart, Chart, Line, LineChart
 from muroan.interventions.removals import Kept
 from muroan.robustness.distribution_shift.missing_modality import dependent
-from muroan.robustness.distribution_shift.missing_modality.grid import (
-    ABSENT,
-    CHANGED,
-    DOUBT,
-    FULL,
-    FULL_DOUBT,
-    LOST,
-    RISES,
-    SILENT,
-    TURNED,
-    Grid,
-    condition,
-)
+from muroan.robustness.distribution_shift.missing_modality.grid import ABSENT, Grid, condition
 from muroan.say import Say
 
 GUESS = "best constant answer (oracle)"
@@ -56,23 +45,23 @@ def _hidden(say: Say, grid: Grid) -> None:
     """
     rows, title = grid.rows, "Accuracy lost without the {} that the confidence does not show"
     doubts = {gone: right - grid.sure[gone] for gone, right in grid.right.items()}
-    estimate, gone = rows.worst_excess(FULL_DOUBT, doubts, (-2, 2))
+    estimate, gone = rows.worst_excess(pl.col("full") - pl.col("clean_confidence"), doubts, (-2, 2))
     controls = {"accuracy without": rows.share(grid.right[gone])}
     controls["confidence without"] = rows.mean(grid.sure[gone], (0, 1))
     note = "The worst subset, with an interval that holds for all of them at once."
     say("hidden_loss", title.format(_names(gone)), estimate, controls=controls, note=note)
     for m, some in grid.without.items():
-        say.detail("hidden_loss", title.format(m), some.mean(FULL_DOUBT - DOUBT, (-2, 2)), modality=m)
+        say.detail("hidden_loss", title.format(m), some.mean("hidden", (-2, 2)), modality=m)
 
 
 def _silent(say: Say, grid: Grid) -> None:
     title = "Right answers lost without the {}, while confidence does not fall"
-    controls = {m: {"lost, whatever the confidence": rows.share(TURNED)} for m, rows in grid.without.items()}
-    estimate, m = grid.rows.worst({m: rows[SILENT] for m, rows in grid.without.items()})
+    controls = {m: {"lost, whatever the confidence": rows.share("turned")} for m, rows in grid.without.items()}
+    estimate, m = grid.rows.worst({m: rows["silent"] for m, rows in grid.without.items()})
     note = "Of all complete samples; the worst input, with an interval that holds for all of them at once."
     say("silent_loss", title.format(m), estimate, controls=controls[m], note=note)
     for m, rows in grid.without.items():
-        say.detail("silent_loss", title.format(m), rows.share(SILENT), modality=m, controls=controls[m])
+        say.detail("silent_loss", title.format(m), rows.share("silent"), modality=m, controls=controls[m])
 
 
 def _guessing(say: Say, grid: Grid) -> None:
@@ -94,21 +83,21 @@ def _guess(grid: Grid) -> dict[str, Estimate]:
 
 def _accuracies(say: Say, grid: Grid) -> None:
     rows = grid.rows
-    every: dict[Kept, np.ndarray] = {(): rows[FULL], **grid.right}
-    controls = {"everything": rows.share(FULL)} | _guess(grid)
+    every: dict[Kept, np.ndarray] = {(): rows["full"], **grid.right}
+    controls = {"everything": rows.share("full")} | _guess(grid)
     least, gone = rows.worst(every, largest=False)
     say("worst_accuracy", f"Accuracy with only {_names(grid.kept(gone))}", least, controls=controls)
     average = rows.mean(np.mean(list(every.values()), axis=0), (0, 1))
     title = f"Accuracy on average over {len(every)} subsets of the inputs"
     say("average_accuracy", title, average, controls=controls)
-    most, m = rows.worst_excess(FULL, {m: some["right"] for m, some in grid.without.items()})
+    most, m = rows.worst_excess("full", {m: grid.right[m,] for m in grid.names})
     say("worst_single_drop", f"Accuracy lost without the {m}", most)
     for m, some in grid.without.items():
-        note = "" if some[CHANGED].any() else f"No answer ever changes: the model ignores the {m}."
-        say.detail("drop", f"Accuracy lost without the {m}", some.lost(FULL, "right"), modality=m, note=note)
+        note = "" if some["changed"].any() else f"No answer ever changes: the model ignores the {m}."
+        say.detail("drop", f"Accuracy lost without the {m}", some.lost("full", "right"), modality=m, note=note)
         title = f"Answers that change without the {m}"
-        say.detail("answer_changes", title, some.share(CHANGED), modality=m, note=note)
-    for mode, table in grid.tables:
+        say.detail("answer_changes", title, some.share("changed"), modality=m, note=note)
+    for mode, table in grid.tables.items():
         for gone, right in table.items():
             title = f"Accuracy with only {_names(grid.kept(gone))}, the rest {mode}"
             say.detail("accuracy", title, rows.share(right), condition=condition(mode, grid.kept(gone)))
@@ -116,11 +105,11 @@ def _accuracies(say: Say, grid: Grid) -> None:
 
 def _confidence(say: Say, grid: Grid) -> None:
     title = "Samples on which confidence is higher {}"
-    rises = np.mean([rows[RISES] for rows in grid.without.values()], axis=0)
+    rises = np.mean([rows["rises"] for rows in grid.without.values()], axis=0)
     note = "On average over which input is missing."
     say("confidence_rise", title.format("with an input missing"), grid.rows.mean(rises, (0, 1)), note=note)
     for m, rows in grid.without.items():
-        say.detail("confidence_rise", title.format(f"without the {m}"), rows.share(RISES), modality=m)
+        say.detail("confidence_rise", title.format(f"without the {m}"), rows.share("rises"), modality=m)
 
 
 def _curves(say: Say, grid: Grid) -> None:
@@ -138,7 +127,7 @@ def _groups(say: Say, grid: Grid) -> None:
     """For each group how much more one of its values loses without the worst input, and which two."""
     m = grid.worst_input
     for name in grid.about.groups:
-        gap = grid.without[m].gap(LOST, name)
+        gap = grid.without[m].gap(pl.col("full") - pl.col("right"), name)
         if gap is not None:
             title = f"A missing {m} costs {name} {gap.highest!r} more than {gap.lowest!r}"
             note = "If the input goes missing in one group only, this is what depends on which."
@@ -150,37 +139,24 @@ def charts(say: Say, grid: Grid) -> list[Chart]:
     lines = [grid.line(f"{m} missing", grid.curve(m)) for m in grid.names]
     lines += [] if joint is None else [grid.line("every input missing", joint)]
     lines += [Line(label=g, x=[0.0, 1.0], y=[e.value] * 2, control=True) for g, e in _guess(grid).items()]
-    drawn: list[Chart] = [
-        LineChart(
-            title="Accuracy as inputs go missing at random",
-            x_label="share without the input",
-            y_label="accuracy",
-            lines=lines,
-            y_range=(0, 1),
-        ),
-        BarChart(title="Accuracy with what is left", y_label="accuracy", bars=_bars(grid), y_range=(0, 1)),
-    ]
+    title = "Accuracy as inputs go missing at random"
+    drawn: list[Chart] = [LineChart.of_shares(title, "share without the input", "accuracy", lines)]
+    drawn.append(BarChart.of_shares("Accuracy with what is left", "accuracy", _bars(grid)))
     gaps = {f.group: f.estimate.value for f in say.findings if f.metric == "group_drop_gap" and f.group and f.estimate}
     if gaps:
         name, m = max(gaps, key=lambda g: gaps[g]), grid.worst_input
         of, curve = grid.rows.column(f"group.{name}"), grid.curve(m)
-        drawn.append(
-            LineChart(
-                title=f"Accuracy by {name} if the {m} goes missing in that group",
-                x_label=f"share without the {m}",
-                y_label="accuracy in the group",
-                lines=[grid.line(v, curve, of == v) for v in grid.about.groups[name] if (of == v).any()],
-                y_range=(0, 1),
-            )
-        )
+        title = f"Accuracy by {name} if the {m} goes missing in that group"
+        lines = [grid.line(v, curve, of == v) for v in grid.about.groups[name] if (of == v).any()]
+        drawn.append(LineChart.of_shares(title, f"share without the {m}", "accuracy in the group", lines))
     return [*drawn, *dependent.charts(grid)]
 
 
 def _bars(grid: Grid) -> list[Bar]:
     """Accuracy by what is left; beyond `MOST_BARS` subsets only those that lack one input, or hold one alone."""
-    bars = [Bar(label="everything", estimate=grid.rows.share(FULL))]
-    for mode, table in grid.tables:
-        of = "missing inputs " + ("left out" if mode == ABSENT else "neutral") if grid.neutral else ""
+    bars = [Bar(label="everything", estimate=grid.rows.share("full"))]
+    for mode, table in grid.tables.items():
+        of = "missing inputs " + ("left out" if mode == ABSENT else "neutral") if len(grid.tables) > 1 else ""
         for gone, right in table.items():
             if len(table) <= MOST_BARS or len(gone) in (1, len(grid.names) - 1):
                 bars.append(Bar(label=_left(grid, gone), estimate=grid.rows.share(right), of=of))
@@ -197,7 +173,7 @@ def notes(grid: Grid) -> list[str]:
         f"Of {len(grid.rows)} samples that have all of their inputs.",
         "Missing is the model's own handling of an absent input; where it says neutral, the neutral value of the "
         "input's kind stands in its place instead."
-        if grid.mode == ABSENT
+        if ABSENT in grid.tables
         else "Missing is the neutral value of the input's kind in its place, which the model may never have "
         "seen; a mask, a mean or another sample's value would be other tests.",
         "What a model trained on the remaining inputs alone would reach (the unimodal ceiling) is not known, so "
