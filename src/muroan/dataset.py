@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from muroan.batch import Batch, Schema
-from muroan.errors import AskedWrongly, BadSample, MuroanError, nearest, shown
+from muroan.errors import FOREIGN, AskedWrongly, BadSample, MuroanError, nearest, shown
 from muroan.modality import where
 from muroan.randomness import sample_keys
 
@@ -96,7 +96,7 @@ class Dataset(ABC):
                 bad.append(Quarantined(self.ids[i], "read", str(error)))
             except MuroanError:
                 raise
-            except Exception as error:  # a source is anybody's code; one row it stumbles over is one row
+            except FOREIGN as error:  # a source is anybody's code; one row it stumbles over is one row
                 bad.append(Quarantined(self.ids[i], "read", f"{type(error).__name__}: {shown(str(error), 200)}"))
         if not good:
             return Loaded(None, tuple(bad))
@@ -170,7 +170,7 @@ class Dataset(ABC):
                 found.append(name)
             except MuroanError:
                 raise
-            except Exception:  # as in `load`, which says why
+            except FOREIGN:  # as in `load`, which says why
                 found.append(name)
         return found
 

@@ -33,6 +33,19 @@ class NotApplicable(MuroanError):
     """A method needs what this model or data set does not have; the text says what is missing."""
 
 
+FOREIGN = (Exception, SystemExit)
+"""What somebody else's code (a model, a data set, a plugin) may raise: asked for a value, it may also try to end the
+program. That is a failure of that code and never the end of an audit."""
+
+
+def told(error: BaseException) -> str:
+    """An error of somebody else's in words: its type and text, without halves of characters, which no file can hold."""
+    name, text = type(error).__name__, str(error).encode("utf-8", "replace").decode()
+    if isinstance(error, SystemExit):
+        return f"{name}: it tried to end the program ({text or 'without a code'})"
+    return f"{name}: {text}" if text else name
+
+
 def shown(value: object, limit: int = 60) -> str:
     """`value` as a message shows it: quoted, control characters escaped, cut off after `limit` characters."""
     text = repr(value if not isinstance(value, str) else value[: limit + 1])

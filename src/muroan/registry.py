@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from muroan.attack import Attack
 from muroan.dataset import Splits
-from muroan.errors import unknown
+from muroan.errors import FOREIGN, shown, told, unknown
 from muroan.explainer import Explainer
 from muroan.intervention import Intervention
 from muroan.mitigation import Mitigation
@@ -74,8 +74,9 @@ def load() -> None:
     for entry in entry_points(group=GROUP):
         try:
             entry.load()
-        except Exception as error:  # somebody else's code: anything can happen, nothing may break
-            warnings.warn(f"plugin {entry.name!r} could not be loaded: {error}", RuntimeWarning, stacklevel=2)
+        except FOREIGN as error:  # anything can happen, nothing may break
+            why = shown(told(error), 200)
+            warnings.warn(f"plugin {entry.name!r} could not be loaded: {why}", RuntimeWarning, stacklevel=2)
 
 
 def methods(kind: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from muroan.auditing import result as doc
 from muroan.auditing.gate import Gate
 from muroan.auditing.observe import gather
 from muroan.auditing.store import PREPARED, Run
-from muroan.errors import AskedWrongly, CannotComplete, MuroanError, NotApplicable
+from muroan.errors import FOREIGN, AskedWrongly, CannotComplete, MuroanError, NotApplicable, told
 from muroan.evidence import SAMPLES, About, Evidence
 from muroan.finding import Conclusion, Exhibit, Finding, Metric, Verdict, judge
 from muroan.probe import Probe
@@ -121,9 +121,9 @@ def _concluded(
         found.forget()
     except NotApplicable as error:
         return doc.ProbeResult(**base, status="not applicable", reason=str(error))
-    except Exception as error:  # one probe's mistake must not cost the others their conclusions
+    except FOREIGN as error:  # one probe's mistake must not cost the others their conclusions
         run.write_text(f"errors/{probe.name}.txt", traceback.format_exc())
-        why = str(error) if isinstance(error, MuroanError) else f"{type(error).__name__}: {error}"
+        why = str(error) if isinstance(error, MuroanError) else told(error)
         return doc.ProbeResult(**base, status="not completed", reason=f"could not conclude: {why}")
     return doc.ProbeResult(
         **base,

@@ -12,7 +12,7 @@ import polars as pl
 from muroan.batch import Batch
 from muroan.clean import Clean
 from muroan.dataset import Dataset, Quarantined, Splits
-from muroan.errors import AskedWrongly, CannotComplete, NotApplicable
+from muroan.errors import FOREIGN, AskedWrongly, CannotComplete, NotApplicable, told
 from muroan.evidence import About, Evidence
 from muroan.meter import Meter, Metered
 from muroan.model import Model
@@ -51,12 +51,12 @@ def each_or_halves(
             done.append((index, work(index)))
         except FATAL:
             raise
-        except Exception as error:
+        except FOREIGN as error:
             if len(index) > 1:
                 half = len(index) // 2
                 left += [index[half:], index[:half]]
                 continue
-            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            reason = told(error)
             streak.append(reason)
             bad.append(Quarantined(ids[index[0]], stage, reason))
     return done, bad
@@ -147,8 +147,8 @@ def prepare(probe: Probe, model: Metered, reference: Dataset | None, seed: int) 
         return Prepared(stopped=f"{type(error).__name__}: {error}")
     except (AskedWrongly, MemoryError):
         raise
-    except Exception as error:  # a reference that one probe stumbles over must not cost the others their audit
-        why = f"could not prepare: {type(error).__name__}: {error}"
+    except FOREIGN as error:  # a reference that one probe stumbles over must not cost the others their audit
+        why = f"could not prepare: {told(error)}"
         return Prepared(stopped=f"{CannotComplete.__name__}: {why}")
     return Prepared(values, model.meter, time.perf_counter() - start)
 

@@ -13,7 +13,7 @@ def main() -> None:
     # is first imported, so it is set before; a user's own choice is left alone.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    from muroan.cli.app import INTERRUPTED, STOP, app
+    from muroan.cli.app import INTERRUPTED, STOP, app, last_resort
 
     try:
         app()
@@ -21,3 +21,6 @@ def main() -> None:
         if end.code == INTERRUPTED:
             STOP.tell()
         raise
+    except Exception as error:
+        last_resort(error)
+        raise SystemExit(4) from None

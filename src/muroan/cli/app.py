@@ -76,7 +76,7 @@ INTERRUPTED = 130
 @contextmanager
 def _errors(out: Path | None = None) -> Iterator[None]:
     """Errors as one clear line and the exit code that belongs to them."""
-    from muroan.errors import AskedWrongly, CannotComplete, MuroanError
+    from muroan.errors import FOREIGN, AskedWrongly, CannotComplete, MuroanError
 
     STOP.out, STOP.told = out, False
     try:
@@ -93,6 +93,32 @@ def _errors(out: Path | None = None) -> Iterator[None]:
     except KeyboardInterrupt as error:
         STOP.tell()
         raise typer.Exit(INTERRUPTED) from error
+    except (typer.Exit, typer.Abort):
+        raise
+    except FOREIGN as error:
+        last_resort(error, out)
+        raise typer.Exit(4) from error
+
+
+def last_resort(error: BaseException, out: Path | None = None) -> None:
+    """What nobody foresaw, in one line, with the details in a file: no other exit code than "not completed" is true."""
+    import tempfile
+    import traceback
+
+    from muroan.errors import told
+
+    text = "".join(traceback.format_exception(error)).encode("utf-8", "replace")
+    kept = "its details could not be written"
+    for folder in (*([out / "errors"] if out is not None and out.is_dir() else []), Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(exist_ok=True)
+            with tempfile.NamedTemporaryFile("wb", prefix="muroan-", suffix=".txt", dir=folder, delete=False) as file:
+                file.write(text)
+        except OSError:
+            continue
+        kept = f"details: {file.name}"
+        break
+    _say(f"not completed, by an error that nobody foresaw: {told(error)[:300]} ({kept})", error=True)
 
 
 def _say(text: str, *, error: bool = False) -> None:
