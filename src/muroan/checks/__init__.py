@@ -20,8 +20,10 @@ The faults that ship are `muroan.registry.methods("organisms")`; one of your own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from muroan.checks.alarms import alarms_on, false_alarms, power
@@ -47,10 +49,6 @@ class Check:
 
 def of(subject: Any) -> list[Check]:
     """All checks that apply to a probe, intervention, attack, explainer, mitigation, organism, model or data set."""
-    return [Check(name, subject, test) for name, test in _tests(subject)]
-
-
-def _tests(subject: Any) -> Iterator[tuple[str, Callable[[Any], None]]]:
     from muroan.attack import Attack
     from muroan.checks import attacks, datasets, explainers, interventions, mitigations, models, organisms, probes
     from muroan.dataset import Dataset
@@ -72,8 +70,12 @@ def _tests(subject: Any) -> Iterator[tuple[str, Callable[[Any], None]]]:
         (Dataset, datasets),
     ):
         if isinstance(subject, kind):
-            for test in module.CHECKS:
-                yield test.__name__, test
-            return
+            return [Check(test.__name__, subject, test) for test in _promises(module)]
     known = "probe, intervention, attack, explainer, mitigation, organism, model or data set"
     raise TypeError(f"{type(subject).__name__} is no {known}")
+
+
+def _promises(module: ModuleType) -> list[Callable[[Any], None]]:
+    """The public functions of a module, in its order: each is a promise, and raises where it is broken."""
+    own = (f for f in vars(module).values() if inspect.isfunction(f) and f.__module__ == module.__name__)
+    return [f for f in own if not f.__name__.startswith("_")]

@@ -30,6 +30,16 @@ MODALITIES = {
 }
 
 
+def tokenised(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """(place in `VOCABULARY` [N, T], 0 for others and padding; number of the word [N, T], −1 at padding)."""
+    rows = [[VOCABULARY.index(w) if w in VOCABULARY else 0 for w in t.split()] for t in texts]
+    longest = max([1, *map(len, rows)])
+    index = torch.tensor([r + [0] * (longest - len(r)) for r in rows], dtype=torch.long).view(-1, longest)
+    lengths = torch.tensor([len(r) for r in rows], dtype=torch.long)[:, None]
+    numbers = torch.arange(longest)
+    return index, torch.where(numbers < lengths, numbers, -1)
+
+
 class PlantedModel(Model):
     """Reads the world as it was made: logit of "agree" = sharp · (image · text) + weak · table.
 
@@ -62,12 +72,8 @@ class PlantedModel(Model):
         return torch.stack([4.0 * (half - 0.5), ripple], dim=1)
 
     def embed(self, modality: str, values: Sequence[str]) -> Embedded:
-        rows = [[VOCABULARY.index(w) if w in VOCABULARY else 0 for w in t.split()] for t in values]
-        longest = max([1, *map(len, rows)])
-        index = torch.tensor([r + [0] * (longest - len(r)) for r in rows], dtype=torch.long).view(-1, longest)
-        mask = torch.tensor([[k < len(r) for k in range(longest)] for r in rows], dtype=torch.bool).view(-1, longest)
-        words = torch.arange(longest).expand(len(rows), -1)
-        return Embedded(self._words[index], mask, torch.where(mask, words, -1))
+        index, words = tokenised(values)
+        return Embedded(self._words[index], words >= 0, words)
 
     def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
         return (embedded.vectors * embedded.mask[..., None]).sum(dim=1).tanh()
@@ -166,8 +172,7 @@ def planted_pairs(n: int = 160, seed: int = 0) -> Splits:
     """The same world as pairs: pictures beside texts that agree with them, each to be found."""
 
     def pairs(world: InMemory) -> InMemory:
-        batch = world.load(range(len(world))).batch
-        assert batch is not None
+        batch = world.first(len(world))
         kept = batch.take([i for i, y in enumerate(batch.targets.tolist()) if y == 1])
         assert kept.clusters is not None
         return InMemory(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -17,7 +16,7 @@ from muroan.model import Capability, Model
 from muroan.references import DATASETS, open_data
 
 
-def batch_for(model: Model, n: int = 12) -> Batch:
+def _batch(model: Model, n: int = 12) -> Batch:
     """Samples that the model can read: built-in data whose modalities bear the model's names, its own classes first.
 
     Data of packages that are not installed are left out.
@@ -32,8 +31,7 @@ def batch_for(model: Model, n: int = 12) -> Batch:
             named.append(data)
     # Names alone do not tell one world's pictures from another's, which have another size.
     for data in sorted(named, key=lambda d: d.schema.classes != model.classes):
-        loaded = data.load(range(n)).batch
-        assert loaded is not None
+        loaded = data.first(n)
         if len(named) == 1 or data.schema.classes == model.classes or _reads(model, loaded):
             return loaded
     raise AssertionError(f"no built-in data have modalities {model.modalities}; call the checks with data of your own")
@@ -64,7 +62,7 @@ def says_what_it_is(model: Model) -> None:
 def scores_have_their_shape(model: Model) -> None:
     """[N, K], finite, also for one sample."""
     for n in (12, 1):
-        batch = batch_for(model, n)
+        batch = _batch(model, n)
         logits = model.predict(batch.inputs)
         assert tuple(logits.shape) == (n, len(model.classes)), f"scores of shape {tuple(logits.shape)} for {n} samples"
         assert bool(torch.isfinite(logits).all()), "scores are not finite"
@@ -72,7 +70,7 @@ def scores_have_their_shape(model: Model) -> None:
 
 def rows_do_not_see_each_other(model: Model) -> None:
     """A sample's scores are the same alone, in a batch and in another order."""
-    batch = batch_for(model)
+    batch = _batch(model)
     logits = model.predict(batch.inputs)
     alone = torch.cat([model.predict(batch.take([i]).inputs) for i in range(len(batch))])
     assert torch.allclose(logits, alone, atol=1e-4), f"alone differs by {(logits - alone).abs().max():.2g}"
@@ -85,14 +83,14 @@ def parts_make_the_whole(model: Model) -> None:
     """encode, fuse and decide give what predict gives."""
     if Capability.FUSE not in model.capabilities:
         return
-    batch = batch_for(model)
+    batch = _batch(model)
     apart, whole = Metered(model, batch.modalities), Metered(model, batch.modalities, apart=False)
     assert torch.allclose(apart.of(batch), whole.of(batch), atol=1e-4), "encode + fuse + decide is not predict"
 
 
 def missing_inputs_have_scores(model: Model) -> None:
     """With any one modality at its neutral value the scores stay finite."""
-    batch = batch_for(model)
+    batch = _batch(model)
     metered = Metered(model, batch.modalities)
     for m in model.modalities:
         assert bool(torch.isfinite(metered.of(batch.without(m))).all()), f"without {m}: scores are not finite"
@@ -102,7 +100,7 @@ def gradients_flow(model: Model) -> None:
     """Declared gradients reach every continuous input, and are not all zero."""
     if Capability.GRADIENTS not in model.capabilities:
         return
-    batch = batch_for(model)
+    batch = _batch(model)
     inputs = {
         m: v.clone().requires_grad_(True) if isinstance(v, Tensor) else v
         for m, v in batch.inputs.items()
@@ -120,22 +118,9 @@ def embeddings_are_the_text(model: Model) -> None:
     """Encoding a text's embeddings gives the text's code."""
     if Capability.EMBEDDINGS not in model.capabilities:
         return
-    batch = batch_for(model)
+    batch = _batch(model)
     for m in model.modalities:
         if batch.modalities[m].kind == "text":
-            direct, through = (
-                model.encode(m, batch.inputs[m]),
-                model.encode_embedded(m, model.embed(m, batch.inputs[m])),
-            )
+            direct, embedded = model.encode(m, batch.inputs[m]), model.embed(m, batch.inputs[m])
+            through = model.encode_embedded(m, embedded)
             assert torch.allclose(direct, through, atol=1e-5), f"{m}: embeddings give another code"
-
-
-CHECKS: tuple[Callable[[Model], None], ...] = (
-    says_what_it_is,
-    scores_have_their_shape,
-    rows_do_not_see_each_other,
-    parts_make_the_whole,
-    missing_inputs_have_scores,
-    gradients_flow,
-    embeddings_are_the_text,
-)

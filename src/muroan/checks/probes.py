@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -201,16 +201,3 @@ def finds_what_there_is(probe: Probe) -> None:
         assert fault in planted, f"finds {fault!r}, which is no registered organism"
         assert metrics, f"names no metric for {fault!r}"
         assert set(metrics) <= limited, f"{sorted(set(metrics) - limited)} have no default limit that could break"
-
-
-CHECKS: tuple[Callable[[Probe], None], ...] = (
-    says_what_it_is,
-    settings_survive_json,
-    one_row_a_sample_and_condition,
-    shards_do_not_matter,
-    taking_apart_does_not_matter,
-    findings_are_whole,
-    outcomes_are_columns,
-    finds_what_there_is,
-    one_bad_sample_is_quarantined,
-)

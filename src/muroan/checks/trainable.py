@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from muroan.checks.bed import MODALITIES, SIDE, VOCABULARY, PlantedModel, planted, planted_pairs
+from muroan.checks.bed import MODALITIES, SIDE, VOCABULARY, PlantedModel, planted, planted_pairs, tokenised
 from muroan.dataset import Splits
 from muroan.mitigation import Mitigation
 from muroan.modality import Value
@@ -48,11 +48,8 @@ class TrainableNet(Model):
         return part(values)
 
     def embed(self, modality: str, values: Sequence[str]) -> Embedded:
-        plain = PlantedModel().embed(modality, values)
-        rows = [[VOCABULARY.index(w) if w in VOCABULARY else 0 for w in t.split()] for t in values]
-        longest = plain.mask.shape[1]
-        index = torch.tensor([r + [0] * (longest - len(r)) for r in rows], dtype=torch.long).view(-1, longest)
-        return Embedded(self.words(index), plain.mask, plain.words)
+        index, words = tokenised(values)
+        return Embedded(self.words(index), words >= 0, words)
 
     def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
         return self.text((embedded.vectors * embedded.mask[..., None]).sum(dim=1))
@@ -105,9 +102,7 @@ def trainable_pairs(seed: int = 0) -> Model:
     """A fresh model that finds the partner of each of `planted_pairs`."""
     reference = planted_pairs().reference
     assert reference is not None
-    gallery = reference.load(range(24)).batch
-    assert gallery is not None
-    return trainable_towers(seed).retrieval(gallery.inputs)
+    return trainable_towers(seed).retrieval(reference.first(24).inputs)
 
 
 def trainable_world(mitigation: Mitigation, seed: int = 0) -> tuple[Model, Splits]:
