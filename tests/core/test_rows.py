@@ -102,3 +102,35 @@ def test_what_is_said_is_in_order_and_what_cannot_be_says_why() -> None:
     assert (none.reason, none.modality, too.metric) == ("nobody was there", None, "drop")
     assert (group.title, group.group, group.judged) == ("Right, site north", "site=north", False)
     assert say.details_last == [none, too, first, group]
+
+
+def test_what_is_worked_out_of_columns_is_a_column_and_ordered_against_other_rows() -> None:
+    assert CLEAN.having(doubt=1 - CLEAN["sure"])["doubt"].tolist() == (1 - CLEAN["sure"]).tolist()
+    right, wrong = (CLEAN.where(CLEAN["right"] == so) for so in (1, 0))
+    assert right.above(wrong, "sure") == estimates.auc(
+        right["sure"], wrong["sure"], right.clusters, wrong.clusters, level=0.9
+    )
+    assert right.above(wrong, "sure").value == pytest.approx(1 - wrong.above(right, "sure").value)
+    known = CLEAN.by_value("right", "site")
+    assert known == {
+        "north": CLEAN.where(pl.col("group.site") == "north").share("right"),
+        "south": CLEAN.where(pl.col("group.site") == "south").share("right"),
+    }
+
+
+def test_rows_of_the_same_samples_and_of_all_conditions_together() -> None:
+    few = NOISE.where(pl.col("sample").is_in(["03", "30"]))
+    assert CLEAN.of_samples(few).column("sample").tolist() == ["03", "30"]
+    alone = [Rows(some.frame.with_columns(cluster=pl.lit(None, pl.String)), ABOUT) for some in (CLEAN, NOISE)]
+    both = Rows.together(alone)
+    assert both.mean("sure").clusters == N
+    assert both.share("right").value == pytest.approx((CLEAN["right"].mean() + NOISE["right"].mean()) / 2)
+    assert alone[0].units == alone[0].column("sample").tolist()
+    assert Rows.together([CLEAN, NOISE]).clusters == sorted([*CLEAN.clusters, *NOISE.clusters])
+
+
+def test_a_figure_less_a_certain_number_keeps_its_interval() -> None:
+    share = CLEAN.share("right")
+    moved = share.less(0.5)
+    assert (moved.value, moved.low, moved.high) == (share.value - 0.5, share.low - 0.5, share.high - 0.5)
+    assert moved.n == share.n

@@ -19,6 +19,7 @@ from muroan.intervention import outcome
 from muroan.interventions.removals import CLEAN, MOST_FOR_ALL_REMOVALS, Removal, removals, without
 from muroan.monitoring.reliability.calibration_error import tempered
 from muroan.rows import SMALLEST_GROUP, Floats, Rows
+from muroan.say import Say
 
 MISSING = "missing inputs"
 """Name under which patterns of naturally missing inputs are reported beside the data's own groups."""
@@ -109,12 +110,10 @@ def judged(rows: Rows) -> Rows:
     )
 
 
-def named(condition: str, rows: Rows) -> dict[str, Any]:
-    """How a finding names what was missing: by the condition, and by the modality if it is one."""
-    return {
-        "condition": condition,
-        "modality": next((m for m in rows.about.modalities if condition == without([m])), None),
-    }
+def under(say: Say, condition: str, rows: Rows) -> Say:
+    """Findings that name what was missing: by the condition, and by the modality if it is one."""
+    alone = next((m for m in rows.about.modalities if condition == without([m])), None)
+    return say.about(condition=condition, modality=alone)
 
 
 def shown(condition: str) -> str:

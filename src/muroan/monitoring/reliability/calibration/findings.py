@@ -17,7 +17,7 @@ from muroan.finding import Chart, TableChart
 from muroan.interventions.removals import CLEAN
 from muroan.monitoring.reliability import calibration_error as ce
 from muroan.monitoring.reliability import selective
-from muroan.monitoring.reliability.scored import FEWEST, judged, log_probabilities, named, shown, targets
+from muroan.monitoring.reliability.scored import FEWEST, judged, log_probabilities, shown, targets, under
 from muroan.monitoring.reliability.sum_of_gaps import GapEstimates
 from muroan.rows import ROUNDING, Rows
 from muroan.say import Say
@@ -49,7 +49,7 @@ def missing(say: Say, audited: Mapping[str, Rows]) -> None:
     for condition, rows in audited.items():
         if condition != CLEAN:
             title, controls = f"confidence above accuracy {condition}", _claims(rows) | over
-            say("overconfidence_missing", title, rows.mean("over"), **named(condition, rows), controls=controls)
+            under(say, condition, rows)("overconfidence_missing", title, rows.mean("over"), controls=controls)
 
 
 def groups(say: Say, clean: Rows) -> list[str]:
@@ -127,7 +127,7 @@ def _uncertainty(say: Say, audited: Mapping[str, Rows], reference: Rows) -> tupl
         if condition == CLEAN:
             say("avu", AVU, agrees, controls=controls)
         else:
-            say.detail("avu", f"{AVU} {condition}", agrees, **named(condition, rows), controls=controls)
+            under(say, condition, rows).detail("avu", f"{AVU} {condition}", agrees, controls=controls)
     columns = ["inputs", "accuracy", "right, sure", "right, unsure", "wrong, sure", "wrong, unsure", "AvU"]
     return [TableChart(title="Right or wrong against sure or unsure", columns=columns, rows=table)], [note]
 
@@ -171,12 +171,12 @@ def details(say: Say, audited: Mapping[str, Rows], bins: int) -> None:
     for condition, rows in audited.items():
         if condition == CLEAN:
             continue
-        about = named(condition, rows)
+        here = under(say, condition, rows)
         rises = rows["unrounded"] - audited[CLEAN].of_samples(rows)["unrounded"] > ROUNDING
-        say.detail("confidence_rises", f"surer {condition} than with it", rows.share(rises), **about)
+        here.detail("confidence_rises", f"surer {condition} than with it", rows.share(rises))
         title = f"distance of confidence from accuracy {condition}"
-        say.detail("ece_excess", title, _error(rows, bins).excess, **about, controls=_chance(rows, bins))
-        say.detail("aurc", f"{SUREST} {condition}", _aurc(rows), **about, controls=_error_rate(rows))
+        here.detail("ece_excess", title, _error(rows, bins).excess, controls=_chance(rows, bins))
+        here.detail("aurc", f"{SUREST} {condition}", _aurc(rows), controls=_error_rate(rows))
 
 
 def _claims(rows: Rows) -> dict[str, Estimate]:

@@ -16,7 +16,7 @@ from muroan.estimate.clusters import design
 from muroan.estimate.interval import around
 from muroan.monitoring.reliability.conformal import sets as cs
 from muroan.monitoring.reliability.conformal.thresholds import Threshold
-from muroan.monitoring.reliability.scored import FEWEST, log_odds, log_probabilities, named, targets
+from muroan.monitoring.reliability.scored import FEWEST, log_odds, log_probabilities, targets, under
 from muroan.monitoring.reliability.sum_of_gaps import GapSum, sum_of_gaps
 from muroan.rows import Floats, Rows
 from muroan.say import Say
@@ -83,8 +83,8 @@ def missing(say: Say, by: Threshold, whole: Rows, without: Mapping[str, Rows]) -
     for condition, sets in without.items():
         controls = {"coverage": sets.share("hit"), PROMISE: by.shortfall(sets), SIZE: sets.mean("size")}
         lost = sets.lost(whole.of_samples(sets)["hit"], "hit").less(spare)
-        about = named(condition, sets)
-        say("missing_shortfall", f"coverage lost {condition}", lost, **about, controls=controls, note=note)
+        here = under(say, condition, sets)
+        here("missing_shortfall", f"coverage lost {condition}", lost, controls=controls, note=note)
 
 
 def per_pattern(say: Say, refitted: Mapping[str, tuple[Threshold, Rows]]) -> None:
@@ -93,7 +93,7 @@ def per_pattern(say: Say, refitted: Mapping[str, tuple[Threshold, Rows]]) -> Non
         controls = {"coverage": sets.share("hit"), BY_CHANCE: by.by_chance(sets), SIZE: sets.mean("size")}
         title = f"{PROMISE} {condition}, with a threshold of its own"
         note = f"Threshold {by.value:.4g} from the reference {condition}."
-        say("shortfall", title, by.shortfall(sets), **named(condition, sets), controls=controls, note=note)
+        under(say, condition, sets)("shortfall", title, by.shortfall(sets), controls=controls, note=note)
 
 
 def groups(say: Say, by: Threshold, sets: Rows) -> list[str]:
