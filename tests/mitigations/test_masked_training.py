@@ -183,8 +183,7 @@ def test_faults_are_found_before_and_not_after(fault: str, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "why"),
-    [(lambda: ModalityDropout(whole=1.0), "whole"), (lambda: Masd(weight=0.0), "weight")],
+    ("make", "why"), [(lambda: ModalityDropout(whole=1.0), "whole"), (lambda: Masd(weight=0.0), "weight")]
 )
 def test_settings_that_do_nothing_are_refused(make: Callable[[], MaskedTraining], why: str) -> None:
     with pytest.raises(AskedWrongly, match=why):

@@ -11,12 +11,7 @@ import torch
 from muroan.checks.bed import planted
 from muroan.data.multiple_features import multiple_features
 from muroan.errors import AskedWrongly
-from muroan.mitigations.multimodal_contrastive import (
-    MultimodalContrastive,
-    by_class,
-    cut_off,
-    info_nce,
-)
+from muroan.mitigations.multimodal_contrastive import MultimodalContrastive, by_class, cut_off, info_nce
 from muroan.models.digit_views import network
 from muroan.training import Trainer
 

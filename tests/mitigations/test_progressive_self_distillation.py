@@ -18,12 +18,7 @@ from muroan.errors import AskedWrongly
 from muroan.losses import info_nce, missed, pair_codes
 from muroan.mitigation import state
 from muroan.mitigations import progressive_self_distillation as psd
-from muroan.mitigations.progressive_self_distillation import (
-    MovingMean,
-    ProgressiveSelfDistillation,
-    distilled,
-    falling,
-)
+from muroan.mitigations.progressive_self_distillation import MovingMean, ProgressiveSelfDistillation, distilled, falling
 from muroan.training import Trainer, evaluating
 
 

@@ -14,14 +14,7 @@ from muroan.data.multiple_features import multiple_features
 from muroan.errors import AskedWrongly
 from muroan.meter import Metered
 from muroan.mitigations.dissimilarity import Dissimilarity, mean_cosine
-from muroan.mitigations.feature_memory import (
-    FeatureMemory,
-    Remembering,
-    checked,
-    largest,
-    objective,
-    sparse_codes,
-)
+from muroan.mitigations.feature_memory import FeatureMemory, Remembering, checked, largest, objective, sparse_codes
 from muroan.models.digit_views import digit_views_model
 from muroan.training import Trainer
 

@@ -9,12 +9,7 @@ from torch import nn
 from muroan import Tabular, TorchModel
 from muroan.data.memory import InMemory
 from muroan.errors import AskedWrongly
-from muroan.mitigations.weight_space import (
-    average,
-    fisher_information,
-    interpolate,
-    recalibrate,
-)
+from muroan.mitigations.weight_space import average, fisher_information, interpolate, recalibrate
 
 
 def same(a, b):
