@@ -124,17 +124,6 @@ class Clean:
         present = {m: here[every] for m, here in self.batch.present.items()} or None
         return self.model.logits({m: new[m][0] if m in new else c for m, c in self.codes.items()}, index, present)
 
-    def without(self, *missing: str) -> Tensor:
-        """Logits [N, K] with these modalities missing, from codes alone: neutral input, `present` false."""
-        if not missing:
-            return self.logits
-        codes, index = dict(self.codes), dict(self.index)
-        for m in missing:
-            codes[m], index[m] = self.neutral(m)
-        gone = torch.zeros(len(self), dtype=torch.bool)
-        present = {**self.batch.present, **dict.fromkeys(missing, gone)}
-        return self.model.logits(codes, index, present)
-
     def confidence(self, logits: Tensor) -> pl.Series:
         """The largest probability that logits [N, K] give; null for a model that shows no scores."""
         if Capability.SCORES not in self.model.model.capabilities:

@@ -15,6 +15,8 @@ from muroan.checks import PlantedModel, planted
 from muroan.checks.bed import MODALITIES
 from muroan.clean import Clean
 from muroan.data.memory import InMemory
+from muroan.intervention import outcome
+from muroan.interventions.removals import Removal
 from muroan.meter import Metered
 from muroan.modality import take
 from tests.core.test_meter import TABLES, Labelled
@@ -61,7 +63,7 @@ def test_all_samples_in_another_order_are_in_that_order():
 def test_without_an_input_equals_predicting_the_batch_that_lacks_it(missing, apart):
     c = clean(apart)
     expected = PlantedModel().predict(c.batch.without(*missing).inputs)
-    assert torch.allclose(c.without(*missing), expected, atol=1e-6)
+    assert torch.allclose(outcome(c, Removal(missing)).logits, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -90,7 +92,7 @@ def test_confidence_is_the_largest_probability_and_null_for_a_model_that_shows_n
 def test_one_neutral_value_for_all_is_encoded_once():
     c = clean()
     c.model.meter.counts.clear()
-    c.without("image", "text")
+    outcome(c, Removal(("image", "text")))
     assert c.model.meter.counts == {"encode image": 1, "encode text": 1, "fuse": N}
 
 
@@ -101,8 +103,8 @@ def test_a_model_that_handles_absence_is_told_what_is_missing_and_what_was_befor
     )
     c = Clean.observe(Metered(Labelled(), TABLES), data.load(range(4)).batch)
     assert c.logits[:, 1].tolist() == [2, 2, 2, 1]
-    assert c.without("b")[:, 1].tolist() == [1, 1, 1, 0]
-    assert c.take([3, 1]).without("b")[:, 1].tolist() == [0, 1]
+    assert outcome(c, Removal(("b",))).logits[:, 1].tolist() == [1, 1, 1, 0]
+    assert outcome(c.take([3, 1]), Removal(("b",))).logits[:, 1].tolist() == [0, 1]
 
 
 def test_neutral_values_of_different_rows_keep_their_rows():

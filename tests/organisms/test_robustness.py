@@ -11,8 +11,10 @@ from torch import Tensor
 
 from muroan.batch import Batch
 from muroan.clean import Clean
+from muroan.intervention import outcome
 from muroan.interventions.perturbations import of_kind
 from muroan.interventions.perturbations.base import Draws
+from muroan.interventions.removals import Removal
 from muroan.meter import Metered
 from muroan.modality import Value
 from muroan.model import Model
@@ -63,7 +65,7 @@ def less(notes: list[str], word: str) -> list[str]:
 
 def without(model: Model, batch: Batch, *missing: str) -> Tensor:
     """Logits with these inputs missing, as the core has it."""
-    return Clean.observe(Metered(model, batch.modalities), batch).without(*missing)
+    return outcome(Clean.observe(Metered(model, batch.modalities), batch), Removal(missing)).logits
 
 
 def test_a_mark_is_the_same_whatever_is_stamped_over_and_marks_are_told_apart() -> None:

@@ -18,6 +18,8 @@ from muroan.estimate import Estimate, auc_difference
 from muroan.evidence import AUDITED, MEMBERS, Evidence
 from muroan.figure import Figure
 from muroan.finding import Bar, BarChart, Conclusion, Line, LineChart
+from muroan.intervention import outcome
+from muroan.interventions.removals import Removal
 from muroan.meter import Metered
 from muroan.model import Capability, Model, Shadow
 from muroan.probe import Observation, Probe
@@ -114,10 +116,9 @@ class Membership(Probe):
             )
         ]
         if self.per_modality and len(clean.model.modalities) > 1:
-            frames += [
-                clean.rows(f"without {m}", phi=logit_confidence(clean.without(m), targets))
-                for m in clean.model.modalities
-            ]
+            for change in (Removal((m,)) for m in clean.model.modalities):
+                logits = outcome(clean, change).logits
+                frames.append(clean.rows(change.condition, phi=logit_confidence(logits, targets)))
         return Observation(pl.concat(frames, how="diagonal"))
 
     def _shadowed(self, clean: Clean) -> tuple[Floats, NDArray[np.bool_]]:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from muroan.clean import Clean
 from muroan.errors import BadSample
+from muroan.intervention import outcome
+from muroan.interventions.removals import Removal, others
 from muroan.meter import Metered
 from muroan.model import Capability
 from muroan.randomness import normal, sample_keys
@@ -36,7 +38,7 @@ def alone(clean: Clean) -> dict[str, Tensor]:
     names = tuple(clean.model.modalities)
     if len(names) < 2 or Capability.FUSE not in clean.model.model.capabilities:
         return {}
-    return {m: clean.without(*(o for o in names if o != m)).argmax(dim=1) for m in names}
+    return {m: outcome(clean, Removal(others(names, [m]))).predicted for m in names}
 
 
 def embedded(clean: Clean) -> tuple[Tensor, str]:

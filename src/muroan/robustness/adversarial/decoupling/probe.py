@@ -18,6 +18,7 @@ from muroan.errors import AskedWrongly, nearest
 from muroan.evidence import Evidence
 from muroan.figure import Figure, conditions
 from muroan.finding import Conclusion
+from muroan.intervention import outcome
 from muroan.interventions.attacks.decoupling import OF_THE_CODE, Decoupling
 from muroan.interventions.attacks.matched import best_of
 from muroan.interventions.attacks.removal import Boxes, Removal, lengths, share
@@ -204,8 +205,9 @@ class DecouplingProbe(Probe):
         same = removal.untouched().argmax(dim=1)
         frames.append(rows("null", same != clean.predicted, everyone, predicted=same))
         for m in names:
-            gone, taken = clean.without(m).argmax(dim=1), ({m: removal.points[m]}, everyone)
-            frames.append(rows(f"without {m}", gone != clean.predicted, everyone, taken, predicted=gone))
+            change, taken = Missing((m,)), ({m: removal.points[m]}, everyone)
+            gone = outcome(clean, change).predicted
+            frames.append(rows(change.condition, gone != clean.predicted, everyone, taken, predicted=gone))
         return Observation(pl.concat(frames), shown(removal, found))
 
     def conclude(self, evidence: Evidence) -> Conclusion:
