@@ -8,6 +8,7 @@ the same in any batch.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -32,3 +33,10 @@ def distinct(values: Value) -> tuple[Value, Tensor, list[str]]:
         first.setdefault(place, row)
     kept = take(values, list(first.values())) if len(first) < len(index) else values
     return kept, torch.tensor(index, dtype=torch.long), list(places)
+
+
+def distinct_texts(texts: Sequence[str]) -> tuple[list[str], Tensor]:
+    """(each text once, in order; which of these is each row's, long [N])."""
+    once = list(dict.fromkeys(texts))
+    place = {t: k for k, t in enumerate(once)}
+    return once, torch.tensor([place[t] for t in texts], dtype=torch.long)

@@ -69,13 +69,6 @@ def copy(value: Value) -> Value:
     return value.clone() if isinstance(value, Tensor) else list(value)
 
 
-def distinct(texts: Sequence[str]) -> tuple[list[str], Tensor]:
-    """(each text once, in order; which of these is each row's, long [N])."""
-    once = list(dict.fromkeys(texts))
-    place = {t: k for k, t in enumerate(once)}
-    return once, torch.tensor([place[t] for t in texts], dtype=torch.long)
-
-
 def rowwise(one: Tensor, x: Tensor) -> Tensor:
     """One number a row [N], in a shape that broadcasts over the rows of x [N, ...]."""
     return one.view(-1, *[1] * (x.ndim - 1))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from muroan.attack import Attack
 from muroan.dataset import Splits
-from muroan.errors import FOREIGN, shown, told, unknown
+from muroan.errors import FOREIGN, told, unknown
 from muroan.explainer import Explainer
 from muroan.intervention import Intervention
 from muroan.mitigation import Mitigation
@@ -75,7 +75,8 @@ def load() -> None:
         try:
             entry.load()
         except FOREIGN as error:  # anything can happen, nothing may break
-            why = shown(told(error), 200)
+            text = told(error) if isinstance(error, SystemExit) else str(error)
+            why = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
             warnings.warn(f"plugin {entry.name!r} could not be loaded: {why}", RuntimeWarning, stacklevel=2)
 
 

@@ -13,7 +13,8 @@ def main() -> None:
     # is first imported, so it is set before; a user's own choice is left alone.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    from muroan.cli.app import INTERRUPTED, STOP, app, last_resort
+    from muroan.cli.app import app
+    from muroan.cli.ending import INTERRUPTED, STOP, last_resort
 
     try:
         app()

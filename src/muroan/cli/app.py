@@ -3,13 +3,12 @@ a strict gate, 4 the audit could not be completed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from muroan.cli.ending import errors, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,80 +52,6 @@ def _root(
     pass
 
 
-@dataclass
-class _Stop:
-    """What Ctrl-C leaves behind. It can come where no handler of ours is: between two of them, inside a library's
-    clean-up. Then the process ends with 130 and `main` says what is to be said."""
-
-    out: Path | None = None
-    told: bool = False
-
-    def tell(self) -> None:
-        if not self.told:
-            self.told = True
-            kept = f" What was finished is kept: give --out {self.out} again to go on." if self.out else ""
-            _say(f"stopped.{kept}", error=True)
-
-
-STOP = _Stop()
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
-
-@contextmanager
-def _errors(out: Path | None = None) -> Iterator[None]:
-    """Errors as one clear line and the exit code that belongs to them."""
-    from muroan.errors import FOREIGN, AskedWrongly, CannotComplete, MuroanError
-
-    STOP.out, STOP.told = out, False
-    try:
-        yield
-    except AskedWrongly as error:
-        _say(str(error), error=True)
-        raise typer.Exit(2) from error
-    except CannotComplete as error:
-        _say(str(error), error=True)
-        raise typer.Exit(4) from error
-    except MuroanError as error:
-        _say(f"{type(error).__name__}: {error}", error=True)
-        raise typer.Exit(4) from error
-    except KeyboardInterrupt as error:
-        STOP.tell()
-        raise typer.Exit(INTERRUPTED) from error
-    except (typer.Exit, typer.Abort):
-        raise
-    except FOREIGN as error:
-        last_resort(error, out)
-        raise typer.Exit(4) from error
-
-
-def last_resort(error: BaseException, out: Path | None = None) -> None:
-    """What nobody foresaw, in one line, with the details in a file: no other exit code than "not completed" is true."""
-    import tempfile
-    import traceback
-
-    from muroan.errors import told
-
-    text = "".join(traceback.format_exception(error)).encode("utf-8", "replace")
-    kept = "its details could not be written"
-    for folder in (*([out / "errors"] if out is not None and out.is_dir() else []), Path(tempfile.gettempdir())):
-        try:
-            folder.mkdir(exist_ok=True)
-            with tempfile.NamedTemporaryFile("wb", prefix="muroan-", suffix=".txt", dir=folder, delete=False) as file:
-                file.write(text)
-        except OSError:
-            continue
-        kept = f"details: {file.name}"
-        break
-    _say(f"not completed, by an error that nobody foresaw: {told(error)[:300]} ({kept})", error=True)
-
-
-def _say(text: str, *, error: bool = False) -> None:
-    from muroan.report.text import visible
-
-    typer.echo(("muroan: " if error else "") + visible(text), err=error)
-
-
 def _console() -> Console:
     from rich.console import Console
 
@@ -142,8 +67,8 @@ def _show(done: AuditRun, quiet: bool) -> None:
 
     console = _console()
     console.print(summary_table(done.result))
-    _say(f"report: {done.path / 'report.html'}")
-    _say(f"{done.result.summary.why} (exit code {done.exit_code})")
+    say(f"report: {done.path / 'report.html'}")
+    say(f"{done.result.summary.why} (exit code {done.exit_code})")
 
 
 @app.command()
@@ -157,13 +82,13 @@ def demo(
 
     Ends with 0 once the audit is complete, whatever it finds: the model is there to be found wanting.
     """
-    with _errors(out):
+    with errors(out):
         from muroan.api import audit as carry
 
         done = carry("easy-vqa", "easy-vqa", out=out, limit=limit, seed=seed or 0, show_progress=not quiet)
         _show(done, quiet)
         if not quiet and done.exit_code:
-            _say(f"(as a step of a pipeline, `muroan audit` would end with {done.exit_code} here)")
+            say(f"(as a step of a pipeline, `muroan audit` would end with {done.exit_code} here)")
         raise typer.Exit(4 if done.exit_code == 4 else 0)
 
 
@@ -186,7 +111,7 @@ def audit(
     quiet: Quiet = False,
 ) -> None:
     """Audit a model on data and end with an exit code that a pipeline understands."""
-    with _errors():
+    with errors():
         from muroan.auditing.request import request
 
         asked = request(
@@ -201,7 +126,7 @@ def audit(
             seed=seed,
             strict=strict,
         )
-    with _errors(asked.out):
+    with errors(asked.out):
         plan = asked.plan()
         if dry_run:
             from muroan.auditing.trial import trial
@@ -212,7 +137,7 @@ def audit(
         from muroan.api import carry_out
 
         if not quiet:
-            _say(f"run directory: {asked.out}")
+            say(f"run directory: {asked.out}")
         done = carry_out(plan, asked.out, engine=engine, show_progress=not quiet)
         _show(done, quiet)
         raise typer.Exit(done.exit_code)
@@ -229,7 +154,7 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """What there is: probes with their questions, attacks, mitigations, planted faults, models, data, benchmarks."""
-    with _errors():
+    with errors():
         from muroan.cli.tables import listing, listing_tables
 
         found = listing(what)
@@ -249,7 +174,7 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Draw the conclusions and the page again, from the evidence alone."""
-    with _errors():
+    with errors():
         from muroan.api import draw_again
         from muroan.auditing.gate import read_gate
         from muroan.auditing.store import Run
@@ -266,7 +191,7 @@ def diff(
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Compare two audits sample by sample; ends with 1 if anything got worse beyond doubt."""
-    with _errors():
+    with errors():
         from muroan.auditing.diff import compare
         from muroan.auditing.store import Run
 
@@ -277,7 +202,7 @@ def diff(
             from muroan.cli.tables import diff_table
 
             _console().print(diff_table(found))
-            _say(found.why)
+            say(found.why)
         raise typer.Exit(1 if found.worse else 0)
 
 
@@ -302,14 +227,14 @@ def harden(
 
     OUT/model is a MODEL reference. Ends with 1 if something that a mitigation promises to improve got worse.
     """
-    with _errors(out):
+    with errors(out):
         from muroan.auditing.request import fresh_folder
         from muroan.hardening import harden as carry
 
         where = out or fresh_folder(model, "harden-")
-    with _errors(where):
+    with errors(where):
         if not quiet:
-            _say(f"directory: {where}", error=json)
+            say(f"directory: {where}", error=json)
         done = carry(
             model,
             data,
@@ -331,11 +256,11 @@ def harden(
             if done.outcome.attacked:
                 _console().print(attacked_table(done.outcome))
             else:
-                _say(f"not attacked before and after: {done.outcome.not_attacked}")
+                say(f"not attacked before and after: {done.outcome.not_attacked}")
             for note in done.outcome.notes:
-                _say(note)
-            _say(f"model: {done.path / 'model'}")
-            _say(done.outcome.why)
+                say(note)
+            say(f"model: {done.path / 'model'}")
+            say(done.outcome.why)
         raise typer.Exit(done.exit_code if strict or done.exit_code != 3 else 0)
 
 
@@ -346,7 +271,7 @@ def explain(
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """One sample: what the model said, what every probe saw, and which modality and parts spoke for it."""
-    with _errors():
+    with errors():
         from muroan.auditing.explain import explain as story
         from muroan.auditing.store import Run
 
@@ -387,7 +312,7 @@ def selftest(
 
     Ends with 0, or with 1 if a probe misses a fault that it is meant to find or alarms about clean twins too often.
     """
-    with _errors(out):
+    with errors(out):
         from muroan.selftest import examine, organisms
         from muroan.selftest.page import command, write
 
@@ -403,5 +328,5 @@ def selftest(
 
             for table in selftest_tables(result):
                 _console().print(table)
-            _say(f"page: {written[0]}")
+            say(f"page: {written[0]}")
         raise typer.Exit(result.exit_code)

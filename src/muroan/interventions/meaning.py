@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
+from muroan.content import distinct_texts
 from muroan.interventions.language_models import sentence_codes
 from muroan.meter import Metered
-from muroan.modality import distinct
 from muroan.model import Capability
 
 
@@ -29,7 +29,7 @@ class Meaning(ABC):
 
     def cosine(self, model: Metered, modality: str, before: Sequence[str], after: Sequence[str]) -> Tensor:
         """Cosine of each text with what it was [N]; distinct texts are encoded once."""
-        texts, which = distinct([*before, *after])
+        texts, which = distinct_texts([*before, *after])
         codes = functional.normalize(self.codes(model, modality, texts), dim=1)
         cosine: Tensor = (codes[which[: len(before)]] * codes[which[len(before) :]]).sum(dim=1)
         return cosine

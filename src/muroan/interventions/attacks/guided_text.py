@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from muroan.content import distinct_texts
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.candidates import Scene, Source, proposed, replaced
 from muroan.interventions.attacks.grouped import highest
 from muroan.interventions.attacks.slopes import Slopes
 from muroan.interventions.attacks.stage import Stage
 from muroan.meter import Codes
-from muroan.modality import Text, distinct, where
+from muroan.modality import Text, where
 
 Score = Callable[[Codes, Tensor, Tensor], Tensor]
 """(codes of distinct texts, which of them [C], the text that each stands for [C]) -> what the attacker gains, [C]."""
@@ -73,7 +74,7 @@ def guided(
             break
         sample = torch.tensor([i for i, _, _ in tried])
         spoken.tried.index_add_(0, sample, torch.ones_like(sample))
-        new, which = distinct([t for _, _, t in tried])
+        new, which = distinct_texts([t for _, _, t in tried])
         coded = stage.model.encode(m, new)
         gain = score(coded, which, sample).detach().double()
         best = highest(sample, gain, now)

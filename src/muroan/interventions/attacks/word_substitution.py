@@ -21,6 +21,7 @@ from torch.nn.functional import pad
 from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
 from muroan.budget import Budget, Budgets
+from muroan.content import distinct_texts
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.candidates import Lexicon, Proposed, Scene, Slip, Source, proposed, split
 from muroan.interventions.attacks.grouped import highest
@@ -29,7 +30,7 @@ from muroan.interventions.attacks.slopes import Slopes, slopes_of
 from muroan.interventions.attacks.stage import Stage
 from muroan.interventions.meaning import Meaning
 from muroan.meter import Codes, Metered
-from muroan.modality import Text, distinct
+from muroan.modality import Text
 from muroan.model import Capability
 from muroan.registry import register
 
@@ -224,7 +225,7 @@ class Search:
 
     def _asked(self, sample: Tensor, texts: Sequence[str]) -> tuple[Tensor, Codes, Tensor]:
         """Logits of samples with other texts; the distinct texts' codes, and which one is each row's."""
-        new, own = distinct(texts)
+        new, own = distinct_texts(texts)
         coded = self.model.encode(self.m, new)
         return self.stage.logits({self.m: coded}, sample, own), coded, own
 
