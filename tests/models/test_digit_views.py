@@ -13,7 +13,7 @@ from muroan.data.multiple_features import VIEWS, multiple_features
 from muroan.errors import AskedWrongly, CannotComplete, MuroanError
 from muroan.model import Capability, TorchModel
 from muroan.models.digit_views import digit_views_model, network
-from muroan.models.digit_views.model import FILE
+from muroan.models.digit_views.network import FILE
 from muroan.models.digit_views.recipe import SCHEDULE
 from muroan.models.shipped import save
 from muroan.references import open_data, open_model
@@ -64,7 +64,7 @@ def test_the_file_is_small() -> None:
 
 
 def test_saved_and_loaded_it_answers_the_same(model: TorchModel, audited: Batch, tmp_path) -> None:
-    save(tmp_path / FILE, model, {"seed": 0})
+    save(tmp_path / FILE, model.trainable(), {"seed": 0})
     again = digit_views_model(tmp_path)
     assert torch.equal(again.predict(audited.inputs), model.predict(audited.inputs))
     with pytest.raises(CannotComplete, match="train it"):

@@ -14,7 +14,7 @@ from muroan.errors import CannotComplete
 from muroan.model import Model
 from muroan.models.shipped import save
 from muroan.models.watch import network, train, watch_model, watch_right_arm_model
-from muroan.models.watch.model import FILE
+from muroan.models.watch.network import FILE
 from muroan.references import open_data, open_model
 from muroan.training import Schedule
 
@@ -55,7 +55,7 @@ def test_training_repeats_and_is_saved_as_it_was(tmp_path: Path) -> None:
     again, _ = train(some, schedule=short)
     assert model.fingerprint() == again.fingerprint() != network().fingerprint()
     assert train(some, seed=1, schedule=short)[0].fingerprint() != model.fingerprint()
-    save(tmp_path / FILE, model, {"seed": 0})
+    save(tmp_path / FILE, model.trainable(), {"seed": 0})
     batch = members.load(range(40)).batch
     assert batch is not None
     with torch.no_grad():

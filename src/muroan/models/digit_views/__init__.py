@@ -1,7 +1,6 @@
 """A network for handwritten digits in six views, and what else may be trained on some of them."""
 
-from muroan.models.digit_views.model import digit_views_model
-from muroan.models.digit_views.network import network
+from muroan.models.digit_views.network import digit_views_model, network
 from muroan.models.digit_views.recipe import train
 
 __all__ = ["digit_views_model", "network", "train"]

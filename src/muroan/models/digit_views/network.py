@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from muroan.data.multiple_features import DIGITS, VIEWS
 from muroan.errors import AskedWrongly, unknown
 from muroan.model import TorchModel
+from muroan.models import shipped
 from muroan.randomness import seeded
 
+FILE = "weights.safetensors"
 CODE = 32
 """Length of a view's code."""
 HIDDEN = 64
@@ -34,3 +37,10 @@ def network(views: Sequence[str] = tuple(VIEWS), *, seed: object = 0, name: str 
         return torch.cat([codes[v] for v in order], dim=1)
 
     return TorchModel(encoders=encoders, fusion=side_by_side, head=head, classes=DIGITS, name=name)
+
+
+def digit_views_model(folder: Path | None = None) -> TorchModel:
+    """Which digit is it? The shipped network on all six views, or what the training script wrote into `folder`."""
+    model = network(name="multiple-features")
+    shipped.load(model.trainable(), "muroan.models.digit_views", FILE, folder)
+    return model

@@ -5,31 +5,22 @@ Writes weights.safetensors. The data are the members of `multiple-features`; a f
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
-from muroan.models.digit_views.model import FILE
+from muroan.models import shipped
+from muroan.models.digit_views.network import FILE
 from muroan.models.digit_views.recipe import NOISE, SCHEDULE, train
-from muroan.models.shipped import save
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains and saves."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = shipped.options(__doc__, __file__, arguments, seed=0)
     model, done = train(seed=options.seed)
-    save(
-        options.out / FILE,
-        model,
-        {"seed": options.seed, "schedule": asdict(SCHEDULE), "noise": NOISE, "went": done.note},
-    )
+    facts = {"seed": options.seed, "schedule": asdict(SCHEDULE), "noise": NOISE, "went": done.note}
+    shipped.save(options.out / FILE, model.trainable(), facts)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from muroan.errors import CannotComplete
 from muroan.modality import Value
 from muroan.model import Capability, Code, Embedded, Model, Shadow, weights_fingerprint
+from muroan.models import shipped
 from muroan.models.easy_vqa.network import Network, tokenise, word_index
 from muroan.models.easy_vqa.weights import Trained, load
 
@@ -135,7 +134,5 @@ def easy_vqa_model(folder: Path | None = None) -> EasyVQAModel:
 
 
 def _read(folder: Path | None, name: str) -> tuple[list[Trained], dict[str, list[str]]]:
-    with as_file((folder or files("muroan.models.easy_vqa")) / name) as path:
-        if not path.exists():
-            raise CannotComplete(f"{path} is missing: train it with `python -m muroan.models.easy_vqa.train`")
+    with shipped.found("muroan.models.easy_vqa", name, folder) as path:
         return load(path)

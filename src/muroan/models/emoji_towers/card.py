@@ -26,9 +26,7 @@ SIDES = {"members": "members, which it was trained on", "audited": "others (audi
 def batch_of(data: Dataset | None) -> Batch:
     """All samples."""
     assert data is not None
-    batch = data.load(range(len(data))).batch
-    assert batch is not None
-    return batch
+    return data.first(len(data))
 
 
 @torch.no_grad()
@@ -49,19 +47,16 @@ def rows(architecture: Architecture, net: Towers) -> list[tuple[str, Estimate]]:
     for side, said in SIDES.items():
         batch = batch_of(dict(splits.items())[side])
         found += [(f"{architecture}: R@1 of {said}, {how}", recall(encoders, batch, way)) for way, how in WAYS.items()]
-        blank = torch.tensor(MEAN_COLOUR).view(1, 3, 1, 1).expand_as(batch.inputs["image"])
-        found.append((f"{architecture}: R@1 of {said}, pictures all alike", right_blank(encoders, batch, blank)))
+        # Where all pictures are one and the same, what captions alone give away is left.
+        alike = torch.tensor(MEAN_COLOUR).view(1, 3, 1, 1).expand_as(batch.inputs["image"])
+        blind = recall(encoders, batch.with_inputs(image=alike), "first")
+        found.append((f"{architecture}: R@1 of {said}, pictures all alike", blind))
     audited = batch_of(groups.audited)
     zero_shot = encoders.zero_shot(groups.audited.schema.classes, texts=group_texts())
     found.append((f"{architecture}: group of others, by captions of members", right(zero_shot, audited)))
     named = encoders.zero_shot(groups.audited.schema.classes)
     found.append((f"{architecture}: group of others, by its name alone", right(named, audited)))
     return found
-
-
-def right_blank(encoders: TwoEncoder, batch: Batch, pictures: torch.Tensor) -> Estimate:
-    """R@1 from pictures to captions where all pictures are one and the same: what captions alone give away."""
-    return recall(encoders, batch.with_inputs(image=pictures), "first")
 
 
 def most_frequent() -> Estimate:

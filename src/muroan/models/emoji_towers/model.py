@@ -63,9 +63,8 @@ def trained(
 def pairs_of(ids: Sequence[str] | None = None) -> tuple[Tensor, list[list[str]]]:
     """What towers are trained on: pictures, bytes [N, 3, 32, 32], and captions of emoji (of all members)."""
     chosen = list(_members(emoji().members).ids if ids is None else ids)
-    return torch.from_numpy(all_pictures()[rows_of(chosen)]).permute(0, 3, 1, 2).contiguous(), captions_of(
-        chosen, CAPTIONS
-    )
+    shown = torch.from_numpy(all_pictures()[rows_of(chosen)]).permute(0, 3, 1, 2).contiguous()
+    return shown, captions_of(chosen, CAPTIONS)
 
 
 def _members(data: Dataset | None) -> Dataset:
@@ -77,24 +76,20 @@ def gallery(n: int = GALLERY) -> dict[str, Value]:
     """Pictures and captions of `n` emoji of the reference split, by modality."""
     reference = emoji().reference
     assert reference is not None
-    batch = reference.load(choose(reference.ids, n, "emoji gallery")).batch
-    assert batch is not None
-    return dict(batch.inputs)
+    return dict(reference.subset(choose(reference.ids, n, "emoji gallery")).first(n).inputs)
 
 
 def group_texts(each: int | None = None) -> dict[str, list[str]]:
     """For each group of emoji the captions of its members (`each`: of so many of them, drawn)."""
     members = _members(emoji_groups().members)
-    groups = members.load(range(len(members))).batch
-    assert groups is not None
+    groups = members.first(len(members))
     said = [row[0] for row in captions_of(groups.ids, 1)]
-    by = {c: [i for i, g in enumerate(groups.groups["group"]) if g == c] for c in CLASSES}
-    drawn = {c: own if each is None else [own[k] for k in _some(groups.ids, own, each)] for c, own in by.items()}
-    return {c: [said[i] for i in own] for c, own in drawn.items()}
-
-
-def _some(ids: Sequence[str], own: Sequence[int], each: int) -> list[int]:
-    return choose([ids[i] for i in own], each, "emoji group texts")
+    texts = {}
+    for c in CLASSES:
+        own = [i for i, group in enumerate(groups.groups["group"]) if group == c]
+        drawn = range(len(own)) if each is None else choose([groups.ids[i] for i in own], each, "emoji group texts")
+        texts[c] = [said[own[k]] for k in drawn]
+    return texts
 
 
 def emoji_model(architecture: Architecture = "conv", seed: int = 0) -> Retrieval:

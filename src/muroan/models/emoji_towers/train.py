@@ -5,13 +5,12 @@ Writes conv.safetensors, patch.safetensors and CARD.md. About a minute on one co
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 
+from muroan.models import shipped
 from muroan.models.emoji_towers.card import write
 from muroan.models.emoji_towers.model import pairs_of
 from muroan.models.emoji_towers.network import ARCHITECTURES
@@ -21,13 +20,8 @@ from muroan.models.emoji_towers.weights import save
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, saves, measures what was saved."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    options = parser.parse_args(arguments)
+    options = shipped.options(__doc__, __file__, arguments, seed=0, steps=Recipe.steps)
     recipe = replace(Recipe(), steps=options.steps)
-    options.out.mkdir(parents=True, exist_ok=True)
     pictures, captions = pairs_of()
     for architecture in ARCHITECTURES:
         net = train(pictures, captions, architecture, seed=options.seed, recipe=recipe)

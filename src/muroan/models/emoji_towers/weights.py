@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from muroan.errors import CannotComplete
+from muroan.models import shipped
 from muroan.models.emoji_towers.network import Architecture, Towers
 
 
@@ -20,21 +16,12 @@ def file_of(architecture: Architecture) -> str:
 
 
 def save(folder: Path, net: Towers, facts: Mapping[str, Any]) -> None:
-    """Writes towers as float16 with `facts` (anything JSON has) as metadata."""
-    from safetensors.torch import save_file
-
-    tensors = {name: t.detach().to(torch.float16).contiguous() for name, t in net.state_dict().items()}
-    metadata = {name: json.dumps(fact) for name, fact in facts.items()}
-    save_file(tensors, folder / file_of(net.architecture), metadata=metadata)
+    """Writes towers with `facts` (anything JSON has) as metadata."""
+    shipped.save(folder / file_of(net.architecture), net, facts)
 
 
 def load(architecture: Architecture, folder: Path | None = None) -> Towers:
     """The shipped towers, or those that the training script wrote into `folder`."""
-    from safetensors.torch import load_file
-
     net = Towers(architecture)
-    with as_file((folder or files("muroan.models.emoji_towers")) / file_of(architecture)) as path:
-        if not path.exists():
-            raise CannotComplete(f"{path} is missing: train it with `python -m muroan.models.emoji_towers.train`")
-        net.load_state_dict({name: t.float() for name, t in load_file(path).items()})
+    shipped.load(net, "muroan.models.emoji_towers", file_of(architecture), folder)
     return net.eval()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from muroan.data.watch import EXERCISES, SENSORS
 from muroan.model import TorchModel
+from muroan.models import shipped
 from muroan.randomness import seeded
 
+FILE, RIGHT_ARM = "weights.safetensors", "right_arm.safetensors"
 WIDTH, HIDDEN = 24, 48
 """Channels of the first layer of an encoder, and units of the head."""
 
@@ -43,3 +46,19 @@ def network(*, width: int = WIDTH, seed: object = 0, name: str = "watch") -> Tor
         return torch.cat([codes[s] for s in SENSORS], dim=1)
 
     return TorchModel(encoders=encoders, fusion=side_by_side, head=head, classes=EXERCISES, name=name)
+
+
+def watch_model(folder: Path | None = None) -> TorchModel:
+    """Which exercise is it? Trained on both arms of seven people; the shipped weights, or those in `folder`."""
+    return _trained("watch", FILE, folder)
+
+
+def watch_right_arm_model(folder: Path | None = None) -> TorchModel:
+    """The same, trained on their right arms alone: what it does on left ones is a natural shift."""
+    return _trained("watch-right-arm", RIGHT_ARM, folder)
+
+
+def _trained(name: str, file: str, folder: Path | None) -> TorchModel:
+    model = network(name=name)
+    shipped.load(model.trainable(), "muroan.models.watch", file, folder)
+    return model

@@ -6,30 +6,24 @@ few seconds on one core.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
 from muroan.data.watch import watch, watch_other_arm
-from muroan.models.shipped import save
-from muroan.models.watch.model import FILE, RIGHT_ARM
+from muroan.models import shipped
+from muroan.models.watch.network import FILE, RIGHT_ARM
 from muroan.models.watch.recipe import NOISE, SCHEDULE, train
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains and saves."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = shipped.options(__doc__, __file__, arguments, seed=0)
     for file, splits in ((FILE, watch()), (RIGHT_ARM, watch_other_arm())):
         model, done = train(splits.members, seed=options.seed)
         facts = {"seed": options.seed, "schedule": asdict(SCHEDULE), "noise": NOISE, "went": done.note}
-        save(options.out / file, model, {"data": splits.audited.name, **facts})
+        shipped.save(options.out / file, model.trainable(), {"data": splits.audited.name, **facts})
 
 
 if __name__ == "__main__":
