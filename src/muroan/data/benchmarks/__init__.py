@@ -17,25 +17,8 @@ from muroan.data.benchmarks.snli_ve import SNLI_VE
 from muroan.data.benchmarks.unicorn import OODCV, SKETCHY
 from muroan.data.benchmarks.vqa_format import REPHRASINGS, VQA, VQA_CP
 
-BENCHMARKS: dict[str, Benchmark] = {
-    b.name: b
-    for b in (
-        VQA,
-        REPHRASINGS,
-        VQA_CP,
-        GQA_OOD,
-        NLVR2,
-        SNLI_VE,
-        MEMES,
-        FOOD,
-        IMDB,
-        FLICKR,
-        COCO,
-        OODCV,
-        SKETCHY,
-        OOD_TEXT,
-    )
-}
+_KNOWN = (VQA, REPHRASINGS, VQA_CP, GQA_OOD, NLVR2, SNLI_VE, MEMES, FOOD, IMDB, FLICKR, COCO, OODCV, SKETCHY, OOD_TEXT)
+BENCHMARKS: dict[str, Benchmark] = {b.name: b for b in _KNOWN}
 """Benchmarks by name."""
 
 __all__ = ["BENCHMARKS", "Benchmark", "Item", "Items"]

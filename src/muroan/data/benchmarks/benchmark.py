@@ -8,8 +8,8 @@ all the same, and what lacks its file is quarantined.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,18 @@ NAMED = 5
 """Missing files that an error names."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Item:
     """One item as the benchmark has it.
 
-    pictures[m]: a file's name below the folder, or several under which it may be found, the first that exists being
-    taken. texts[m]: a string. groups: what to compare the model across; cluster: what makes items dependent.
+    pictures[m]: names below the folder under which the file may be found, the first that exists being taken. texts[m]:
+    a string. groups: what to compare the model across; cluster: what makes items dependent.
     """
 
     id: str
     target: str
-    pictures: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    _: KW_ONLY
+    pictures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     cluster: str | None = None
@@ -46,6 +47,7 @@ class Item:
 class Asked:
     """What a reference asks of a benchmark: `NAME:FOLDER?split=...&size=...&answers=...&partial=true`."""
 
+    benchmark: Benchmark
     folder: Root
     split: str
     size: int = SIZE
@@ -53,8 +55,20 @@ class Asked:
     partial: bool = False
     more: Mapping[str, str] = field(default_factory=dict)
 
+    def there(self, names: Sequence[str]) -> str | None:
+        """The first of these names that is a file's in the folder."""
+        return next((n for n in names if (self.folder.path / n).is_file()), None)
 
-Read = Callable[[Asked], list[Item]]
+    def file(self, *names: str) -> Path:
+        """The first of these files that is there; `AskedWrongly` says where to get it."""
+        name = self.there(names)
+        if name is None:
+            wanted = self.benchmark.wanted()
+            raise AskedWrongly(f"{self.benchmark.name}: {self.folder.path} has no {' or '.join(names)}. {wanted}")
+        return self.folder.file(name)
+
+
+Read = Callable[[Asked], Iterable[Item]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +105,12 @@ class Benchmark:
     def open(self, where: str) -> Splits:
         """The benchmark in a user's folder; `AskedWrongly` if the copy is not what its publishers hand out."""
         asked = self._asked(where)
-        items = self.read(asked)
+        items = list(self.read(asked))
         if not items:
             raise AskedWrongly(f"{self.name}: {asked.folder.path} has no item of the split {asked.split!r}")
         if not asked.partial:
             self._whole(items, asked)
-        return Splits(Items(self, items, asked))
+        return Splits(Items(items, asked))
 
     def _asked(self, where: str) -> Asked:
         """FOLDER?option=value&... as the user gives it."""
@@ -120,6 +134,7 @@ class Benchmark:
         if not place or not folder.is_dir():
             raise AskedWrongly(f"{self.name}: {shown(place)} is no folder. {self.wanted()}")
         return Asked(
+            benchmark=self,
             folder=Root.at(folder),
             split=split,
             size=int(size),
@@ -132,13 +147,6 @@ class Benchmark:
         """What to get where, and what the folder then holds."""
         return f"Get it from {self.home} (licence: {self.licence}). The folder holds: {self.layout}"
 
-    def file(self, asked: Asked, *names: str) -> Path:
-        """The first of these files that is there; `AskedWrongly` says where to get it."""
-        for name in names:
-            if (asked.folder.path / name).is_file():
-                return asked.folder.file(name)
-        raise AskedWrongly(f"{self.name}: {asked.folder.path} has no {' or '.join(names)}. {self.wanted()}")
-
     def _whole(self, items: Sequence[Item], asked: Asked) -> None:
         """Refuses a partial copy."""
         hint = "add partial=true to use it all the same; figures are then of that part alone"
@@ -148,12 +156,12 @@ class Benchmark:
                 f"{self.name}: {asked.folder.path} has {len(items):,} items of the split {asked.split!r}, its source "
                 f"has {count:,} ({self.counted}); {hint}"
             )
-        files = dict.fromkeys(names for i in items for names in map(_names, i.pictures.values()))
-        gone = [names[0] for names in files if not any((asked.folder.path / n).is_file() for n in names)]
+        files = dict.fromkeys(names for i in items for names in i.pictures.values())
+        gone = [names[0] for names in files if asked.there(names) is None]
         if gone:
-            some = ", ".join(gone[:NAMED]) + (", …" if len(gone) > NAMED else "")
+            named = ", ".join(gone[:NAMED]) + (", …" if len(gone) > NAMED else "")
             raise AskedWrongly(
-                f"{self.name}: {len(gone):,} of {len(files):,} pictures are not in {asked.folder.path} ({some}). "
+                f"{self.name}: {len(gone):,} of {len(files):,} pictures are not in {asked.folder.path} ({named}). "
                 f"{self.wanted()}; or {hint}"
             )
 
@@ -161,8 +169,8 @@ class Benchmark:
 class Items(Dataset):
     """The items of one split of a benchmark; pictures are read when their item is, and scaled to one size."""
 
-    def __init__(self, benchmark: Benchmark, items: Sequence[Item], asked: Asked) -> None:
-        self.benchmark, self.asked, self._items = benchmark, asked, list(items)
+    def __init__(self, items: Sequence[Item], asked: Asked) -> None:
+        self.asked, self._items, benchmark = asked, items, asked.benchmark
         self.name = f"{benchmark.name}, {asked.split}"
         self.ids = [i.id for i in items]
         twice = [i for i, n in Counter(self.ids).items() if n > 1]
@@ -173,17 +181,18 @@ class Items(Dataset):
             for m in benchmark.pictures
         } | {m: TextInput(kind="text", column=m) for m in benchmark.texts}
         named = sorted({g for i in items for g in i.groups})
+        often = Counter(i.target for i in items)
         modalities: dict[str, Modality] = {m: i.modality({}) for m, i in self._inputs.items()}
         self.schema = Schema(
             modalities=modalities,
-            classes=asked.answers or benchmark.classes or _by_frequency([i.target for i in items]),
+            classes=asked.answers or benchmark.classes or tuple(sorted(often, key=lambda t: (-often[t], t))),
             groups={g: tuple(sorted({i.groups.get(g, "") for i in items} - {""})) for g in named},
             cluster=benchmark.cluster,
         )
 
     def sample(self, i: int) -> Sample:
         item = self._items[i]
-        cells: dict[str, Any] = {m: self._found(names) for m, names in item.pictures.items()} | dict(item.texts)
+        cells: dict[str, Any] = {m: self._there(names) for m, names in item.pictures.items()} | dict(item.texts)
         inputs: dict[str, Any] = {}
         keys: dict[str, int] = {}
         for m, reader in self._inputs.items():
@@ -192,11 +201,11 @@ class Items(Dataset):
                 keys[m] = known
         return Sample(inputs=inputs, target=item.target, groups=item.groups, cluster=item.cluster, keys=keys)
 
-    def _found(self, names: str | Sequence[str]) -> str:
-        for name in _names(names):
-            if (self.asked.folder.path / name).is_file():
-                return name
-        raise BadSample(f"{shown(_names(names)[0])} is not in the copy")
+    def _there(self, names: Sequence[str]) -> str:
+        name = self.asked.there(names)
+        if name is None:
+            raise BadSample(f"{shown(names[0])} is not in the copy")
+        return name
 
     def clusters(self) -> list[str]:
         return [i.cluster or i.id for i in self._items]
@@ -205,23 +214,13 @@ class Items(Dataset):
         return f"{super().fingerprint()}:{self.asked.split}:{self.asked.size}:{sorted(self.asked.more.items())}"
 
 
-def _names(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _by_frequency(targets: Sequence[str]) -> tuple[str, ...]:
-    """Distinct labels, most frequent first, equals by name."""
-    counted = Counter(targets)
-    return tuple(sorted(counted, key=lambda t: (-counted[t], t)))
-
-
 def _answers(path: Path) -> tuple[str, ...]:
     """Labels in the order of the model's scores, a line each."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise AskedWrongly(f"answers: {path} cannot be read as text ({type(error).__name__})") from error
-    found = tuple(line for line in lines if line)
-    if len(found) < 2 or len(set(found)) < len(found):
+    labels = tuple(line for line in lines if line)
+    if len(labels) < 2 or len(set(labels)) < len(labels):
         raise AskedWrongly(f"answers: {path} has to hold two distinct labels or more, a line each")
-    return found
+    return labels

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 
 from muroan.data.benchmarks.benchmark import Asked, Benchmark, Item
-from muroan.data.benchmarks.files import of, read_json
+from muroan.data.benchmarks.files import Entry, read_json
 from muroan.data.pairs import FOUND
 
 CAPTIONS = 5
 """Captions of a picture; a few of COCO's have more, of which the first five count."""
 
 
-def _read(asked: Asked, which: str) -> list[Item]:
-    benchmark = {"flickr30k": FLICKR, "coco": COCO}[which]
-    path = benchmark.file(asked, f"dataset_{which}.json", f"karpathy/dataset_{which}.json")
-    out = []
-    for entry in of(read_json(path), "images", path):
-        if of(entry, "split", path) != asked.split:
+def _read(asked: Asked) -> Iterator[Item]:
+    which = asked.benchmark.name.removesuffix("-captions")
+    path = asked.file(f"dataset_{which}.json", f"karpathy/dataset_{which}.json")
+    for entry in (Entry(raw, path) for raw in Entry(read_json(path), path)["images"]):
+        if entry["split"] != asked.split:
             continue
-        name = str(of(entry, "filename", path))
-        below = entry.get("filepath", "")
+        name, below = entry.text("filename"), entry.get("filepath", "")
         files = [f"{below}/{name}"] if below else []
         files += [f"{which}-images/{name}", f"{which}_images/{name}", f"images/{name}", name]
-        for k, sentence in enumerate(of(entry, "sentences", path)[:CAPTIONS]):
-            out.append(
-                Item(
-                    id=f"{name}-{k}",
-                    target="found",
-                    pictures={"image": files},
-                    texts={"text": str(of(sentence, "raw", path))},
-                    cluster=name,
-                )
-            )
-    return out
+        for k, sentence in enumerate(entry["sentences"][:CAPTIONS]):
+            said = Entry(sentence, path).text("raw")
+            yield Item(f"{name}-{k}", "found", pictures={"image": tuple(files)}, texts={"text": said}, cluster=name)
 
 
 def _of(which: str, paper: str, pictures: str, images: int) -> Benchmark:
@@ -46,7 +36,7 @@ def _of(which: str, paper: str, pictures: str, images: int) -> Benchmark:
         layout=f"dataset_{which}.json and the pictures that it names",
         counts={"test": images * CAPTIONS, "val": None},
         counted=f"{images:,} test pictures with {CAPTIONS} captions each, as retrieval is scored in the literature",
-        read=partial(_read, which=which),
+        read=_read,
         classes=FOUND,
         cluster="image",
     )

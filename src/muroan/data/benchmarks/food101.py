@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from muroan.data.benchmarks.benchmark import Asked, Benchmark, Item
@@ -11,28 +12,20 @@ from muroan.errors import AskedWrongly
 DISHES = 101
 
 
-def _read(asked: Asked) -> list[Item]:
-    name = f"{asked.split}_titles.csv"
-    path = FOOD.file(asked, f"texts/{name}", name)
-    out = []
+def _read(asked: Asked) -> Iterator[Item]:
+    path = asked.file(f"texts/{asked.split}_titles.csv", f"{asked.split}_titles.csv")
+    dishes = set()
     for number, row in enumerate(read_csv(path), 1):
         if len(row) < 3:
             raise AskedWrongly(f"{path}, row {number}: {len(row)} cells, expected picture, title, dish")
         picture, title, dish = row[0], ",".join(row[1:-1]), row[-1]
-        out.append(
-            Item(
-                id=PurePosixPath(picture).stem,
-                target=dish,
-                pictures={"image": (f"images/{asked.split}/{dish}/{picture}", f"images/{dish}/{picture}")},
-                texts={"text": title},
-            )
-        )
-    dishes = len({i.target for i in out})
-    if dishes != DISHES and not asked.partial:
+        dishes.add(dish)
+        files = (f"images/{asked.split}/{dish}/{picture}", f"images/{dish}/{picture}")
+        yield Item(PurePosixPath(picture).stem, dish, pictures={"image": files}, texts={"text": title})
+    if len(dishes) != DISHES and not asked.partial:
         raise AskedWrongly(
-            f"upmc-food101: {path} has {dishes} dishes, the benchmark has {DISHES}; partial=true takes it"
+            f"upmc-food101: {path} has {len(dishes)} dishes, the benchmark has {DISHES}; partial=true takes it"
         )
-    return out
 
 
 FOOD = Benchmark(

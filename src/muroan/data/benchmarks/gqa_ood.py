@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from muroan.data.benchmarks.benchmark import Asked, Benchmark, Item
-from muroan.data.benchmarks.files import of, read_json
+from muroan.data.benchmarks.files import Entry, read_json
 
 
-def _read(asked: Asked) -> list[Item]:
-    out = []
+def _read(asked: Asked) -> Iterator[Item]:
     for part in ("head", "tail") if asked.split == "all" else (asked.split,):
-        name = f"ood_testdev_{part}.json"
-        path = GQA_OOD.file(asked, name, f"data/{name}")
-        for key, entry in read_json(path).items():
-            picture = str(of(entry, "imageId", path))
-            types = entry.get("types") or {}
-            out.append(
-                Item(
-                    id=str(key),
-                    target=str(of(entry, "answer", path)),
-                    pictures={"image": (f"images/{picture}.jpg", f"{picture}.jpg")},
-                    texts={"question": str(of(entry, "question", path))},
-                    groups={"answers": part}
-                    | ({"question": str(types["structural"])} if "structural" in types else {}),
-                    cluster=picture,
-                )
+        path = asked.file(f"ood_testdev_{part}.json", f"data/ood_testdev_{part}.json")
+        for key, raw in read_json(path).items():
+            entry = Entry(raw, path)
+            picture, types = entry.text("imageId"), entry.get("types") or {}
+            asks = {"question": str(types["structural"])} if "structural" in types else {}
+            yield Item(
+                str(key),
+                entry.text("answer"),
+                pictures={"image": (f"images/{picture}.jpg", f"{picture}.jpg")},
+                texts={"question": entry.text("question")},
+                groups={"answers": part} | asks,
+                cluster=picture,
             )
-    return out
 
 
 GQA_OOD = Benchmark(

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from muroan.data.benchmarks.benchmark import Asked, Benchmark, Item
-from muroan.data.benchmarks.files import of, read_json
+from muroan.data.benchmarks.files import Entry, read_json
 from muroan.errors import AskedWrongly
 
 FILMS = 25_959
 
 
-def _read(asked: Asked) -> list[Item]:
+def _read(asked: Asked) -> Iterator[Item]:
     genre = asked.more.get("genre", "Drama")
-    path = IMDB.file(asked, "split.json")
-    splits = read_json(path)
+    path = asked.file("split.json")
+    splits = Entry(read_json(path), path)
     films = sum(len(v) for v in splits.values())
     if films != FILMS and not asked.partial:
         raise AskedWrongly(f"mm-imdb: {path} lists {films:,} films, its source has {FILMS:,}; partial=true takes it")
-    out, seen = [], set()
-    for number in of(splits, asked.split, path):
-        about = IMDB.file(asked, f"dataset/{number}.json", f"labels/{number}.json", f"{number}.json")
-        entry = read_json(about)
-        genres, plots = of(entry, "genres", about), of(entry, "plot", about)
+    seen = set()
+    for number in splits[asked.split]:
+        about = asked.file(f"dataset/{number}.json", f"labels/{number}.json", f"{number}.json")
+        entry = Entry(read_json(about), about)
+        genres, plots = entry["genres"], entry["plot"]
         seen |= set(genres)
-        out.append(
-            Item(
-                id=str(number),
-                target="yes" if genre in genres else "no",
-                pictures={"image": (f"dataset/{number}.jpeg", f"images/{number}.jpeg", f"{number}.jpeg")},
-                texts={"text": plots[0] if isinstance(plots, list) else str(plots)},
-            )
-        )
+        files = (f"dataset/{number}.jpeg", f"images/{number}.jpeg", f"{number}.jpeg")
+        plot = plots[0] if isinstance(plots, list) else str(plots)
+        yield Item(str(number), "yes" if genre in genres else "no", pictures={"image": files}, texts={"text": plot})
     if genre not in seen:
         raise AskedWrongly(f"mm-imdb: no film is of the genre {genre!r}; there are {', '.join(sorted(seen)[:30])}")
-    return out
 
 
 IMDB = Benchmark(

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from muroan.data.benchmarks.benchmark import Asked, Benchmark, Item
-from muroan.data.benchmarks.files import of, read_json
+from muroan.data.benchmarks.files import Entry, read_json
 from muroan.errors import AskedWrongly
+
+CLASSES = ("negative", "positive")
 
 
 def _label(value: object) -> str:
-    found = {"0": "negative", "1": "positive"}.get(str(value), str(value).strip().lower())
-    if found not in OOD_TEXT.classes:  # type: ignore[operator]
+    label = dict(zip("01", CLASSES, strict=True)).get(str(value), str(value).strip().lower())
+    if label not in CLASSES:
         raise AskedWrongly(f"multitrust-ood-text: the label {value!r} is neither positive nor negative")
-    return found
+    return label
 
 
-def _read(asked: Asked) -> list[Item]:
-    path = OOD_TEXT.file(asked, "label.json", "robustness/ood-text/label.json")
-    out = []
+def _read(asked: Asked) -> Iterator[Item]:
+    path = asked.file("label.json", "robustness/ood-text/label.json")
     styles = {s: entries for s, entries in read_json(path).items() if (s == "base") == (asked.split == "base")}
     for style, entries in styles.items():
-        for entry in entries:
-            name = str(of(entry, "id", path))
-            out.append(
-                Item(
-                    id=f"{style}-{name}",
-                    target=_label(of(entry, "label", path)),
-                    pictures={"image": (f"related/{name}.png", f"robustness/ood-text/related/{name}.png")},
-                    texts={"text": str(of(entry, "sentence", path))},
-                    groups={"style": style},
-                    cluster=name,
-                )
+        for entry in (Entry(raw, path) for raw in entries):
+            name = entry.text("id")
+            yield Item(
+                f"{style}-{name}",
+                _label(entry["label"]),
+                pictures={"image": (f"related/{name}.png", f"robustness/ood-text/related/{name}.png")},
+                texts={"text": entry.text("sentence")},
+                groups={"style": style},
+                cluster=name,
             )
-    return out
 
 
 OOD_TEXT = Benchmark(
@@ -44,6 +44,6 @@ OOD_TEXT = Benchmark(
     counts={"styled": None, "base": None},
     counted="not checked",
     read=_read,
-    classes=("negative", "positive"),
+    classes=CLASSES,
     cluster="sentence",
 )

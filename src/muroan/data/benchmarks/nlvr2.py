@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from muroan.data.benchmarks.benchmark import Asked, Benchmark, Item
-from muroan.data.benchmarks.files import of, read_lines
+from muroan.data.benchmarks.files import read_lines
 
 
-def _read(asked: Asked) -> list[Item]:
-    path = NLVR2.file(asked, f"{asked.split}.json", f"data/{asked.split}.json")
-    out = []
-    for entry in read_lines(path):
-        name = str(of(entry, "identifier", path))
+def _read(asked: Asked) -> Iterator[Item]:
+    for entry in read_lines(asked.file(f"{asked.split}.json", f"data/{asked.split}.json")):
+        name = entry.text("identifier")
         pair = name.rsplit("-", 1)[0]  # split-set-pair-sentence: sentences of one pair share its pictures
         files = {m: f"{pair}-img{k}.png" for k, m in enumerate(("left", "right"))}
-        out.append(
-            Item(
-                id=name,
-                target=str(of(entry, "label", path)).lower(),
-                pictures={m: (f"{asked.split}/{f}", f"images/{asked.split}/{f}", f) for m, f in files.items()},
-                texts={"sentence": str(of(entry, "sentence", path))},
-                cluster="-".join(name.split("-")[:2]),
-            )
+        yield Item(
+            name,
+            entry.text("label").lower(),
+            pictures={m: (f"{asked.split}/{f}", f"images/{asked.split}/{f}", f) for m, f in files.items()},
+            texts={"sentence": entry.text("sentence")},
+            cluster="-".join(name.split("-")[:2]),
         )
-    return out
 
 
 NLVR2 = Benchmark(

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from muroan.data.benchmarks.benchmark import Asked, Benchmark, Item
-from muroan.data.benchmarks.files import of, read_lines
+from muroan.data.benchmarks.files import read_lines
 
 
-def _read(asked: Asked) -> list[Item]:
+def _read(asked: Asked) -> Iterator[Item]:
     name = f"snli_ve_{asked.split}.jsonl"
-    path = SNLI_VE.file(asked, name, f"annotations/{name}")
-    out = []
-    for k, entry in enumerate(read_lines(path)):
-        picture = str(of(entry, "Flickr30K_ID", path)).removesuffix(".jpg")
-        out.append(
-            Item(
-                id=f"{entry.get('pairID', asked.split)}-{k}",
-                target=str(of(entry, "gold_label", path)),
-                pictures={"image": (f"flickr30k_images/{picture}.jpg", f"images/{picture}.jpg", f"{picture}.jpg")},
-                texts={"sentence": str(of(entry, "sentence2", path))},
-                cluster=picture,
-            )
+    for k, entry in enumerate(read_lines(asked.file(name, f"annotations/{name}"))):
+        picture = entry.text("Flickr30K_ID").removesuffix(".jpg")
+        yield Item(
+            f"{entry.get('pairID', asked.split)}-{k}",
+            entry.text("gold_label"),
+            pictures={"image": (f"flickr30k_images/{picture}.jpg", f"images/{picture}.jpg", f"{picture}.jpg")},
+            texts={"sentence": entry.text("sentence2")},
+            cluster=picture,
         )
-    return out
 
 
 SNLI_VE = Benchmark(

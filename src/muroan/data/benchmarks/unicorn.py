@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 
 from muroan.data.benchmarks.benchmark import Asked, Benchmark, Item
-from muroan.data.benchmarks.files import of, read_json
+from muroan.data.benchmarks.files import Entry, read_json
 
 HOME = "huggingface.co/datasets/PahaII/vllm_safety_evaluation (folder ood/NAME), and the pictures that its page names"
+FILES = {"counterfactual": "oodcv-counterfactual", "challenging": "sketchy-challenging"}
+"""By split; the plain one bears the benchmark's name."""
 
 
-def _read(asked: Asked, which: str) -> list[Item]:
-    benchmark = {"oodcv-vqa": OODCV, "sketchy-vqa": SKETCHY}[which]
-    file = {"plain": which, "counterfactual": "oodcv-counterfactual", "challenging": "sketchy-challenging"}[asked.split]
-    path = benchmark.file(asked, f"{file}.json")
-    out = []
-    for k, entry in enumerate(read_json(path)):
-        answer = entry.get("text_answer", entry.get("answer")) if isinstance(entry, dict) else None
-        picture = str(of(entry, "image", path))
-        out.append(
-            Item(
-                id=f"{which}-{k}",
-                target=str(of(entry, "answer", path) if answer is None else answer).strip().lower(),
-                pictures={"image": picture},
-                texts={"question": str(of(entry, "question", path))},
-                groups={"situation": str(entry["situation"])} if "situation" in entry else {},
-                cluster=picture,
-            )
+def _read(asked: Asked) -> Iterator[Item]:
+    which = asked.benchmark.name
+    path = asked.file(f"{FILES.get(asked.split, which)}.json")
+    for k, entry in enumerate(Entry(raw, path) for raw in read_json(path)):
+        answer = entry.get("text_answer", entry.get("answer"))
+        picture = entry.text("image")
+        yield Item(
+            f"{which}-{k}",
+            str(entry["answer"] if answer is None else answer).strip().lower(),
+            pictures={"image": (picture,)},
+            texts={"question": entry.text("question")},
+            groups={"situation": str(entry["situation"])} if "situation" in entry else {},
+            cluster=picture,
         )
-    return out
 
 
 def _of(which: str, says: str, splits: tuple[str, str], classes: tuple[str, ...] | None) -> Benchmark:
@@ -41,7 +38,7 @@ def _of(which: str, says: str, splits: tuple[str, str], classes: tuple[str, ...]
         layout=f"{which}.json (image, question, answer, ...) and the pictures that it names",
         counts=dict.fromkeys(splits),
         counted="not checked",
-        read=partial(_read, which=which),
+        read=_read,
         texts=("question",),
         classes=classes,
         cluster="image",
