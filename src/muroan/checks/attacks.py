@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, replace
 
@@ -11,9 +12,9 @@ from torch import Tensor
 from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
 from muroan.budget import Budget
-from muroan.checks.bed import MODALITIES, SIDE, PlantedModel, model_for, planted
+from muroan.checks.bed import MODALITIES, SIDE, model_for, planted
 from muroan.meter import Metered
-from muroan.modality import Text, Value
+from muroan.modality import Text, Value, differ
 from muroan.model import Capability, Code
 
 N = 24
@@ -26,11 +27,8 @@ def _batch() -> Batch:
 
 
 def _budgets(factor: float = 1.0) -> dict[str, Budget]:
-    full = {
-        "image": Budget(radius=0.1, share=0.3),
-        "text": Budget(words=2, share=0.5),
-        "table": Budget(radius=0.3, share=0.5),
-    }
+    picture, text = Budget(radius=0.1, share=0.3), Budget(words=2, share=0.5)
+    full = {"image": picture, "text": text, "table": Budget(radius=0.3, share=0.5)}
     return {m: b.scaled(factor) for m, b in full.items()}
 
 
@@ -55,10 +53,7 @@ def _run(attack: Attack, budgets: Mapping[str, Budget], batch: Batch | None = No
 
 
 def _equal(a: Batch, b: Batch) -> bool:
-    return all(
-        torch.equal(v, b.inputs[m]) if isinstance(v, Tensor) else list(v) == list(b.inputs[m])
-        for m, v in a.inputs.items()
-    )
+    return not any(bool(differ(v, b.inputs[m]).any()) for m, v in a.inputs.items())
 
 
 def zero_budget_changes_nothing(attack: Attack) -> None:
@@ -123,34 +118,27 @@ def _words_changed(old: str, new: str) -> int:
 
 def every_call_is_counted(attack: Attack) -> None:
     """The meter's rows agree with what the model itself was asked."""
-    model = model_for(attack.needs)
-    asked: dict[str, int] = {}
-    _watch(model, asked)
-    metered = Metered(model, MODALITIES)
-    _ready(attack).run(metered, _batch(), _budgets())
-    counts = metered.meter.counts
-    decided = counts.get("fuse", 0) + counts.get("predict", 0) + counts.get("forward for gradients", 0)
-    made = asked.get("decide", 0)
-    assert decided == made, f"the meter has {decided} decisions, the model made {made}"
-    if attack.needs >= {Capability.ALIGNED}:  # codes alone say something there, so their passes are the cost
-        for m in model.modalities:
-            met = counts.get(f"encode {m}", 0) + counts.get(f"encode {m} for gradients", 0)
-            assert met == asked.get(m, 0), f"the meter has {met} codes of {m}, the model made {asked.get(m, 0)}"
-
-
-def _watch(model: PlantedModel, asked: dict[str, int]) -> None:
-    """Count what the model itself is asked: rows of codes by modality, and of decisions."""
+    model, asked = model_for(attack.needs), Counter[str]()
     encode, decide = model.encode, model.decide
 
     def encoding(modality: str, values: Value) -> Code:
-        asked[modality] = asked.get(modality, 0) + len(values)
+        asked[modality] += len(values)
         return encode(modality, values)
 
     def deciding(fused: Tensor) -> Tensor:
-        asked["decide"] = asked.get("decide", 0) + len(fused)
+        asked["decide"] += len(fused)
         return decide(fused)
 
     model.encode, model.decide = encoding, deciding  # type: ignore[method-assign]
+    metered = Metered(model, MODALITIES)
+    _ready(attack).run(metered, _batch(), _budgets())
+    counts = Counter(metered.meter.counts)
+    decided, made = sum(counts[k] for k in ("fuse", "predict", "forward for gradients")), asked["decide"]
+    assert decided == made, f"the meter has {decided} decisions, the model made {made}"
+    if attack.needs >= {Capability.ALIGNED}:  # codes alone say something there, so their passes are the cost
+        for m in model.modalities:
+            met = counts[f"encode {m}"] + counts[f"encode {m} for gradients"]
+            assert met == asked[m], f"the meter has {met} codes of {m}, the model made {asked[m]}"
 
 
 def success_is_real_and_grows_with_the_budget(attack: Attack) -> None:

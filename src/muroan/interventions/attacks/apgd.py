@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from muroan.budget import Budget
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.ascent import Inputs, Room, Walk, direction
 from muroan.interventions.attacks.gradient_attack import GradientAttack
@@ -51,16 +52,15 @@ class Adaptive(Walk):
         self._note(t, x, gradients, loss)
         if t == self._next:
             x, gradients = self._checkpoint(x, gradients)
-        out = {}
-        for m, v in x.items():
-            b = room.budgets[m]
-            step = rowwise((self.share * b.radius).to(v.dtype), v)
-            ahead = room.clip(m, v + step * direction(gradients[m], b.p))
-            if t:
-                ahead = room.clip(m, v + AHEAD * (ahead - v) + (1 - AHEAD) * (v - self.before[m]))
-            out[m] = ahead
+        ahead = super().move(t, room, x, gradients, loss)
+        if t:
+            mixed = {m: v + AHEAD * (ahead[m] - v) + (1 - AHEAD) * (v - self.before[m]) for m, v in x.items()}
+            ahead = {m: room.clip(m, v) for m, v in mixed.items()}
         self.before = x
-        return out
+        return ahead
+
+    def ahead(self, m: str, x: Tensor, gradient: Tensor, budget: Budget) -> Tensor:
+        return x + rowwise((self.share * budget.radius).to(x.dtype), x) * direction(gradient, budget.p)
 
     def _note(self, t: int, x: Inputs, gradients: Inputs, loss: Tensor) -> None:
         """Rises, and the best point with its gradient."""

@@ -8,6 +8,7 @@ APGD-T: nine targets, the classes that come next in the scores of the sample its
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -47,14 +48,11 @@ class APGDTargeted(GradientAttack):
     def goals(self, clean: Tensor, labels: Tensor) -> list[Goal]:
         runners_up = clean.scatter(1, labels[:, None], -float("inf")).argsort(dim=1, descending=True, stable=True)
         many = min(self.targets, clean.shape[1] - 1)
-        return [_towards(runners_up[:, k]) for k in range(many)]
+        return [partial(_towards, runners_up[:, k]) for k in range(many)]
 
     def walk(self, rows: int) -> Walk:
         return Adaptive(rows, self.steps, self.first)
 
 
-def _towards(targets: Tensor) -> Goal:
-    def goal(logits: Tensor, labels: Tensor, sample: Tensor) -> Tensor:
-        return targeted_ratio(logits, labels, targets[sample])
-
-    return goal
+def _towards(targets: Tensor, logits: Tensor, labels: Tensor, sample: Tensor) -> Tensor:
+    return targeted_ratio(logits, labels, targets[sample])

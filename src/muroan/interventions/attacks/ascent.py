@@ -98,9 +98,13 @@ class Room:
 class Walk(ABC):
     """How rows move: keeps what it remembers of them, one entry a row."""
 
-    @abstractmethod
     def move(self, t: int, room: Room, x: Inputs, gradients: Inputs, loss: Tensor) -> Inputs:
         """The next points of all rows after step t, from the points x, the loss [R] there and its gradients."""
+        return {m: room.clip(m, self.ahead(m, v, gradients[m], room.budgets[m])) for m, v in x.items()}
+
+    @abstractmethod
+    def ahead(self, m: str, x: Tensor, gradient: Tensor, budget: Budget) -> Tensor:
+        """Where one modality's points would go, however far that is."""
 
     def take(self, rows: Tensor) -> None:
         """Forget all rows but these (a mask)."""

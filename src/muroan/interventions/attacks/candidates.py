@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -73,9 +74,7 @@ class Scene:
 class Source(ABC):
     """Proposes replacements. `needs_slopes`: it asks for the slopes, so the model must show embeddings."""
 
-    @property
-    def needs_slopes(self) -> bool:
-        return False
+    needs_slopes: ClassVar[bool] = False
 
     @abstractmethod
     def propose(self, scene: Scene) -> Proposed:
@@ -177,12 +176,10 @@ class Vocabulary(Source):
     model's own `vocabulary` if neither is given. Of each text the scene's `tries` best are proposed.
     """
 
+    needs_slopes = True
+
     words: tuple[str, ...] = ()
     file: str = ""
-
-    @property
-    def needs_slopes(self) -> bool:
-        return True
 
     def listed(self, scene: Scene) -> tuple[str, ...]:
         own = getattr(scene.model.model, "vocabulary", ())

@@ -6,6 +6,7 @@ letter stay, since people read by them, except for look-alikes, which look the s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from muroan.errors import unknown
@@ -19,29 +20,20 @@ HOMOGLYPHS = dict(zip("aceopsxyijABCEHIKMOPTXS", "асеорѕхуіјАВСЕН
 """Latin letters and the Cyrillic ones that most typefaces draw alike."""
 
 
-def _swap(word: str) -> list[str]:
-    inner = range(1, len(word) - 2)
-    return [word[:k] + word[k + 1] + word[k] + word[k + 2 :] for k in inner if word[k] != word[k + 1]]
-
-
-def _drop(word: str) -> list[str]:
-    return [word[:k] + word[k + 1 :] for k in range(1, len(word) - 1)]
-
-
-def _double(word: str) -> list[str]:
-    return [word[: k + 1] + word[k:] for k in range(1, len(word) - 1)]
-
-
-def _key(word: str) -> list[str]:
+def _near(word: str) -> list[tuple[int, str]]:
+    """(place of an inner letter, a letter whose key touches its own)."""
     near = ((k, c) for k in range(1, len(word) - 1) for c in KEYBOARD.get(word[k].lower(), ""))
-    return [word[:k] + (c.upper() if word[k].isupper() else c) + word[k + 1 :] for k, c in near]
+    return [(k, c.upper() if word[k].isupper() else c) for k, c in near]
 
 
-def _look(word: str) -> list[str]:
-    return [word[:k] + HOMOGLYPHS[c] + word[k + 1 :] for k, c in enumerate(word) if c in HOMOGLYPHS]
-
-
-EDITS = {"swap": _swap, "drop": _drop, "double": _double, "key": _key, "look": _look}
+EDITS: Mapping[str, Callable[[str], list[str]]] = {
+    "swap": lambda w: [w[:k] + w[k + 1] + w[k] + w[k + 2 :] for k in range(1, len(w) - 2) if w[k] != w[k + 1]],
+    "drop": lambda w: [w[:k] + w[k + 1 :] for k in range(1, len(w) - 1)],
+    "double": lambda w: [w[: k + 1] + w[k:] for k in range(1, len(w) - 1)],
+    "key": lambda w: [w[:k] + c + w[k + 1 :] for k, c in _near(w)],
+    "look": lambda w: [w[:k] + HOMOGLYPHS[c] + w[k + 1 :] for k, c in enumerate(w) if c in HOMOGLYPHS],
+}
+"""word -> every edit of one letter of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

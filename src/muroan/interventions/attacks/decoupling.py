@@ -31,7 +31,7 @@ from muroan.batch import Batch
 from muroan.budget import Budgets
 from muroan.clean import Clean
 from muroan.errors import AskedWrongly, NotApplicable
-from muroan.interventions.attacks.grouped import distinct
+from muroan.interventions.attacks.grouped import distinct, rank
 from muroan.interventions.attacks.losses import margin
 from muroan.interventions.attacks.removal import POINTWISE, Read, Removal, lengths, pick
 from muroan.interventions.attacks.subsets import SEARCHES, Found, Parts, Search
@@ -120,10 +120,9 @@ class Decoupling(Attack):
         grid = removal.grids[m]
         levels: list[Parts] = []
         if removal.modalities[m].kind in POINTWISE:
-            sizes = grid[sample, 0]
-            start = torch.arange(int(sizes.sum())) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-            box = torch.stack([start, torch.ones_like(start)], dim=1)
-            levels.append(self._alone(removal, m, sample.repeat_interleave(sizes), box, read))
+            sample = sample.repeat_interleave(grid[sample, 0])
+            start = rank(sample)
+            levels.append(self._alone(removal, m, sample, torch.stack([start, torch.ones_like(start)], dim=1), read))
         else:
             box = torch.cat([torch.zeros_like(grid), grid], dim=1)[sample]
             finest = ((grid.amax(dim=1) + 7) // 8).clamp(1, self.cell)

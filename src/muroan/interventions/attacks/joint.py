@@ -79,13 +79,13 @@ class Joint(Attack):
             return self.climb().run(model, batch, rest, seed=seed)
         if not rest:
             return WordSubstitution().run(model, batch, texts, seed=seed)
-        moved = self.climb().run(model, batch, rest, seed=seed)
-        if self.order == "words last":
-            return self.words_last(model, texts, moved, seed=seed)
-        spoken = WordSubstitution().run(model, batch, texts, seed=seed)
+        words = WordSubstitution()
         if self.order == "words first":
-            return self._words_first(model, batch, texts, rest, spoken, seed)
-        last = self.words_last(model, texts, moved, seed=seed)
+            return self._words_first(model, batch, texts, rest, words.run(model, batch, texts, seed=seed), seed)
+        last = self.words_last(model, texts, self.climb().run(model, batch, rest, seed=seed), seed=seed)
+        if self.order == "words last":
+            return last
+        spoken = words.run(model, batch, texts, seed=seed)
         done = either([last], spoken)
         left = (~done.success).nonzero().flatten()
         if not len(left):

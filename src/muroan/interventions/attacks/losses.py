@@ -12,17 +12,20 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
     Per sample its gradient is cross-entropy's times a positive number, so signed and normalised steps are the
     same; where p_y rounds to 1 and cross-entropy's gradient to zero, this one still points the way.
     """
-    scores = logits.double()
-    own = scores.gather(1, labels[:, None]).squeeze(1)
-    loss: Tensor = scores.scatter(1, labels[:, None], -torch.inf).logsumexp(dim=1) - own
-    return loss
+    own, others = _apart(logits, labels)
+    return others.logsumexp(dim=1) - own
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """The best other logit minus the label's own, [N] in double: positive where the decision is another one."""
+    own, others = _apart(logits, labels)
+    return others.amax(dim=1) - own
+
+
+def _apart(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(the labels' own logits [N], all with these at −∞ [N, K]), in double."""
     scores = logits.double()
-    own = scores.gather(1, labels[:, None]).squeeze(1)
-    return scores.scatter(1, labels[:, None], -torch.inf).amax(dim=1) - own
+    return scores.gather(1, labels[:, None]).squeeze(1), scores.scatter(1, labels[:, None], -torch.inf)
 
 
 def ratio(logits: Tensor, labels: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from muroan.interventions.attacks.ascent import Inputs, Room, Walk, direction
+from muroan.budget import Budget
+from muroan.interventions.attacks.ascent import Inputs, Walk, direction
 from muroan.interventions.attacks.gradient_attack import GradientAttack
 from muroan.modality import rowwise
 from muroan.registry import register
@@ -19,14 +20,10 @@ class Momentum(Walk):
         self.length, self.decay = length, decay
         self.sum: Inputs = {}
 
-    def move(self, t: int, room: Room, x: Inputs, gradients: Inputs, loss: Tensor) -> Inputs:
-        out = {}
-        for m, g in gradients.items():
-            unit = g / rowwise(g.abs().flatten(1).mean(dim=1).clamp_min(1e-30), g)
-            self.sum[m] = self.decay * self.sum[m] + unit if m in self.sum else unit
-            b = room.budgets[m]
-            out[m] = room.clip(m, x[m] + self.length * b.radius * direction(self.sum[m], b.p))
-        return out
+    def ahead(self, m: str, x: Tensor, gradient: Tensor, budget: Budget) -> Tensor:
+        unit = gradient / rowwise(gradient.abs().flatten(1).mean(dim=1).clamp_min(1e-30), gradient)
+        self.sum[m] = self.decay * self.sum[m] + unit if m in self.sum else unit
+        return x + self.length * budget.radius * direction(self.sum[m], budget.p)
 
 
 @register

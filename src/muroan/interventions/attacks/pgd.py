@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from muroan.interventions.attacks.ascent import Inputs, Room, Walk, direction
+from muroan.budget import Budget
+from muroan.interventions.attacks.ascent import Walk, direction
 from muroan.interventions.attacks.gradient_attack import GradientAttack
 from muroan.registry import register
 
@@ -22,12 +23,8 @@ class Steps(Walk):
     def __init__(self, length: float) -> None:
         self.length = length
 
-    def move(self, t: int, room: Room, x: Inputs, gradients: Inputs, loss: Tensor) -> Inputs:
-        out = {}
-        for m, v in x.items():
-            b = room.budgets[m]
-            out[m] = room.clip(m, torch.add(v, direction(gradients[m], b.p), alpha=self.length * b.radius))
-        return out
+    def ahead(self, m: str, x: Tensor, gradient: Tensor, budget: Budget) -> Tensor:
+        return torch.add(x, direction(gradient, budget.p), alpha=self.length * budget.radius)
 
 
 @register

@@ -25,8 +25,8 @@ from functools import lru_cache
 from typing import Any
 
 from muroan.interventions.perturbations import sentences
-from muroan.interventions.perturbations.base import Change, Perturbation, rows
-from muroan.interventions.perturbations.words import Floats, Own, of_each, some
+from muroan.interventions.perturbations.base import Perturbation, rows
+from muroan.interventions.perturbations.words import Own, of_each, some
 from muroan.modality import Modality, Text
 
 RATES = (0.05, 0.10, 0.15, 0.20, 0.25)
@@ -34,6 +34,8 @@ RATES = (0.05, 0.10, 0.15, 0.20, 0.25)
 CHARACTERS, MOST_CHARACTERS = 0.3, 10
 """Share of a touched word's characters that change, and their greatest number."""
 MARKS = ".,!?;:"
+
+_row = rows("text", "nlpaug by way of MM_Robustness")
 
 
 def _neighbours() -> dict[str, str]:
@@ -54,89 +56,71 @@ def count(rate: float, words: int, rounding: float) -> int:
     return max(1, math.floor(rate * words + rounding))
 
 
-# Characters. An edit takes a word and pairs of draws (place, choice), one pair per character to change.
-
-Edit = Callable[[str, Floats], str]
-
-
 def _pick(options: Sequence[Any], u: float) -> Any:
     return options[int(u * len(options))]
 
 
-def _places(able: list[int], pairs: Floats) -> list[tuple[int, float]]:
-    """Distinct places among `able`, one for each pair of draws as far as they go, with the pair's other draw."""
-    left, out = list(able), []
-    for place, choice in pairs:
-        if not left:
-            break
-        out.append((left.pop(int(place * len(left))), float(choice)))
-    return out
+# Characters. Where a word can be edited, and what then stands there: (letters, place, draw) -> letters from there on.
+
+Places = Callable[[str], list[int]]
+Edit = Callable[[list[str], int, float], list[str]]
+LETTERS = string.ascii_lowercase
 
 
-def _substitute_from(table: dict[str, str]) -> Edit:
-    def edit(word: str, pairs: Floats) -> str:
-        letters = list(word)
-        able = [i for i, c in enumerate(letters) if c in table or c.lower() in table]
-        for i, choice in _places(able, pairs):
-            c = letters[i]
-            letters[i] = _pick(table[c], choice) if c in table else _pick(table[c.lower()], choice).upper()
-        return "".join(letters)
-
-    return edit
+def _alphanumeric(word: str) -> list[int]:
+    return [i for i, c in enumerate(word) if c.isalnum()]
 
 
-def _random_substitute(word: str, pairs: Floats) -> str:
-    letters = list(word)
-    for i, choice in _places([i for i, c in enumerate(letters) if c.isalnum()], pairs):
-        letters[i] = _pick(string.ascii_lowercase.replace(letters[i].lower(), ""), choice)
-    return "".join(letters)
-
-
-def _random_insert(word: str, pairs: Floats) -> str:
-    letters = list(word)
-    # From the back, so that earlier places stay what they were.
-    for i, choice in sorted(_places(list(range(len(letters))), pairs), reverse=True):
-        letters.insert(i, _pick(string.ascii_lowercase, choice))
-    return "".join(letters)
-
-
-def _random_swap(word: str, pairs: Floats) -> str:
-    letters = list(word)
-    for i, _ in _places([i for i in range(len(word) - 1) if word[i] != word[i + 1]], pairs):
-        letters[i], letters[i + 1] = letters[i + 1], letters[i]
-    return "".join(letters)
-
-
-def _random_delete(word: str, pairs: Floats) -> str:
-    able = [i for i, c in enumerate(word) if c.isalnum()]
-    gone = {i for i, _ in _places(able, pairs[: len(able) - 1])}
-    return "".join(c for i, c in enumerate(word) if i not in gone)
-
-
-def _has(table: dict[str, str]) -> Callable[[str], bool]:
-    return lambda word: any(c in table or c.lower() in table for c in word)
-
-
-def _letters(least: int) -> Callable[[str], bool]:
-    return lambda word: sum(c.isalnum() for c in word) >= least
-
-
-def _two_unlike(word: str) -> bool:
-    return len(set(word)) > 1
-
-
-def _characters(able: Callable[[str], bool], edit: Edit) -> Change:
-    """The change that applies `edit` to some of the words that are `able`."""
+def _of_characters(name: str, places: Places, edit: Edit, kept: int = 0) -> Perturbation:
+    """Edits at distinct places of some of the words that have more than `kept` of these."""
 
     def change(words: list[str], rate: float, own: Own, modality: Modality) -> list[str] | None:
-        chosen = some(words, able, own, count(rate, len(words), own.one("rounding")))
+        many = count(rate, len(words), own.one("rounding"))
+        chosen = some(words, lambda word: len(places(word)) > kept, own, many)
         pairs = own.each("characters", MOST_CHARACTERS, 2)
-        for i in chosen:
-            few = min(MOST_CHARACTERS, max(1, round(CHARACTERS * len(words[i]))))
-            words[i] = edit(words[i], pairs[i, :few])
+        for n in chosen:
+            letters, left = list(words[n]), places(words[n])
+            few = min(MOST_CHARACTERS, max(1, round(CHARACTERS * len(letters))), len(left) - kept)
+            for place, u in pairs[n, :few]:
+                i = left.pop(int(place * len(left)))
+                new = edit(letters, i, u)
+                letters[i : i + len(new)] = new
+            words[n] = "".join(letters)
         return words if chosen else None
 
-    return of_each(change)
+    return _row(of_each(change), "character", RATES, name=name)
+
+
+def _from(name: str, table: dict[str, str]) -> Perturbation:
+    """Characters become one of those that the table has for them, of capitals the capital."""
+
+    def edit(letters: list[str], i: int, u: float) -> list[str]:
+        c = letters[i]
+        return [_pick(table[c], u) if c in table else _pick(table[c.lower()], u).upper()]
+
+    return _of_characters(name, lambda word: [i for i, c in enumerate(word) if c in table or c.lower() in table], edit)
+
+
+CHARACTER_EDITS: tuple[Perturbation, ...] = (
+    _from("keyboard", KEYBOARD),
+    _from("ocr", LOOK_ALIKES),
+    _of_characters(
+        "character_insert",
+        lambda word: list(range(len(word))) if _alphanumeric(word) else [],
+        lambda letters, i, u: [_pick(LETTERS, u) + letters[i]],
+    ),
+    _of_characters(
+        "character_substitute",
+        _alphanumeric,
+        lambda letters, i, u: [_pick(LETTERS.replace(letters[i].lower(), ""), u)],
+    ),
+    _of_characters(
+        "character_swap",
+        lambda word: [i for i in range(len(word) - 1) if word[i] != word[i + 1]],
+        lambda letters, i, u: [letters[i + 1], letters[i]],
+    ),
+    _of_characters("character_delete", _alphanumeric, lambda letters, i, u: [""], kept=1),
+)
 
 
 # Words.
@@ -215,24 +199,12 @@ def _needs_lexicon(modality: Modality) -> str | None:
     return "needs a lexicon of synonyms, which the data set's text does not have"
 
 
-_row = rows("text", "nlpaug by way of MM_Robustness")
-
-
-def _of_characters(name: str, able: Callable[[str], bool], edit: Edit) -> Perturbation:
-    return _row(_characters(able, edit), "character", RATES, name=name)
-
-
 def _of_words(name: str, change: Any, **more: Any) -> Perturbation:
     return _row(of_each(change), "word", RATES, "EDA by way of MM_Robustness", name=name, gated=True, **more)
 
 
 TABLE: tuple[Perturbation, ...] = (
-    _of_characters("keyboard", _has(KEYBOARD), _substitute_from(KEYBOARD)),
-    _of_characters("ocr", _has(LOOK_ALIKES), _substitute_from(LOOK_ALIKES)),
-    _of_characters("character_insert", _letters(1), _random_insert),
-    _of_characters("character_substitute", _letters(1), _random_substitute),
-    _of_characters("character_swap", _two_unlike, _random_swap),
-    _of_characters("character_delete", _letters(2), _random_delete),
+    *CHARACTER_EDITS,
     _of_words("word_synonym", _synonyms, fits=_needs_lexicon),
     _of_words("word_insert", _word_insertion),
     _of_words("word_swap", _word_swap),
