@@ -17,12 +17,13 @@ from torch.nn import functional
 from muroan.data.pairs import FOUND
 from muroan.errors import AskedWrongly
 from muroan.modality import Value
-from muroan.model import Capability, Code, Embedded, Model, held, tensors_fingerprint, weights_fingerprint
+from muroan.model import Capability, Code, Embedded, Model, held, tensors_fingerprint
 
 ROWS = 512
 """Gallery values that are encoded at once."""
 
 Way = Literal["both", "first", "second"]
+Texts = Mapping[str, Sequence[str]]
 
 
 class TwoEncoder:
@@ -101,10 +102,7 @@ class TwoEncoder:
         return torch.cat([self.encode(modality, values[k : k + ROWS]) for k in range(0, len(values), ROWS)])
 
     def zero_shot(
-        self,
-        classes: Sequence[str],
-        prompts: Sequence[str] = ("{}",),
-        texts: Mapping[str, Sequence[str]] | None = None,
+        self, classes: Sequence[str], prompts: Sequence[str] = ("{}",), texts: Texts | None = None
     ) -> ZeroShot:
         """Classification by prompts; `{}` stands for the class's name, or for each of its `texts`."""
         return ZeroShot(self, classes, prompts, texts)
@@ -116,13 +114,9 @@ class TwoEncoder:
     def fingerprint(self) -> str:
         prints = []
         for m in self.modalities:
-            found = [weights_fingerprint(h) if isinstance(h, nn.Module) else _digest(h) for h in self.holds(m)]
-            prints.append(f"{m}={'+'.join(found)}")
+            own = (h.state_dict() if isinstance(h, nn.Module) else {"": h} for h in self.holds(m))
+            prints.append(f"{m}={'+'.join(map(tensors_fingerprint, own))}")
         return ",".join([*prints, f"scale={self.scale!r}"])
-
-
-def _digest(tensor: Tensor) -> str:
-    return tensors_fingerprint({"": tensor})
 
 
 def _moved(embedded: Embedded, device: torch.device) -> Embedded:
@@ -190,13 +184,7 @@ class ZeroShot(_Matched):
     captions of known members) where these are given.
     """
 
-    def __init__(
-        self,
-        towers: TwoEncoder,
-        classes: Sequence[str],
-        prompts: Sequence[str] = ("{}",),
-        texts: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
+    def __init__(self, towers: TwoEncoder, classes: Sequence[str], prompts: Sequence[str], texts: Texts | None) -> None:
         if towers.text is None or towers.text not in towers.modalities:
             raise AskedWrongly(f"{towers.name} has no text encoder, so there is nothing to put prompts to")
         if not prompts or not all("{}" in p for p in prompts):

@@ -24,6 +24,8 @@ GALLERY = 200
 """Distractors of each modality, at most."""
 
 Modalities = Mapping[str, Modality]
+Names = Sequence[str] | None
+Device = str | torch.device
 
 
 def from_reference(rest: str, data: Splits | None) -> Model:
@@ -41,9 +43,9 @@ def open(
     name: str,
     data: Splits | None = None,
     *,
-    classes: Sequence[str] | None = None,
-    prompts: Sequence[str] | None = None,
-    device: str | torch.device = "cpu",
+    classes: Names = None,
+    prompts: Names = None,
+    device: Device = "cpu",
 ) -> Model:
     """The model that a hub's name or a folder holds, for the task that the data ask for.
 
@@ -62,7 +64,7 @@ def open(
     return opened(folder, data, classes, prompts, device)
 
 
-def two_encoder(name: str, modalities: Modalities | None = None, *, device: str | torch.device = "cpu") -> TwoEncoder:
+def two_encoder(name: str, modalities: Modalities | None = None, *, device: Device = "cpu") -> TwoEncoder:
     """The two encoders alone, for tasks of your own. modalities: the data's, for their names and a sound's rate."""
     folder = Folder.of(name)
     if folder.config.model_type not in FAMILIES:
@@ -72,12 +74,12 @@ def two_encoder(name: str, modalities: Modalities | None = None, *, device: str 
     return _towers(folder, modalities, device)
 
 
-def _towers(folder: Folder, modalities: Modalities | None, device: str | torch.device) -> TwoEncoder:
+def _towers(folder: Folder, modalities: Modalities | None, device: Device) -> TwoEncoder:
     kind = FAMILIES[folder.config.model_type].kind
-    own = kind if modalities is None else _the_one(folder, modalities, kind)
-    texts = [] if modalities is None else _of_kind(modalities, "text")
-    text = texts[0] if len(texts) == 1 else "text"
-    rate = getattr(modalities[own], "rate", None) if modalities is not None else None
+    own, text, rate = kind, "text", None
+    if modalities is not None:
+        own, texts = _the_one(folder, modalities, kind), _of_kind(modalities, "text")
+        text, rate = texts[0] if len(texts) == 1 else text, getattr(modalities[own], "rate", None)
     tower, words, scale = towers_of(folder, rate)
     shows = words.tokens.shows_words
     return TwoEncoder(
@@ -91,13 +93,7 @@ def _towers(folder: Folder, modalities: Modalities | None, device: str | torch.d
     )
 
 
-def _matching(
-    folder: Folder,
-    data: Splits | None,
-    classes: Sequence[str] | None,
-    prompts: Sequence[str] | None,
-    device: str | torch.device,
-) -> Model:
+def _matching(folder: Folder, data: Splits | None, classes: Names, prompts: Names, device: Device) -> Model:
     """Retrieval on data of pairs, else zero-shot classification."""
     kind = FAMILIES[folder.config.model_type].kind
     schema = data.audited.schema if data is not None else None
@@ -122,13 +118,7 @@ def _matching(
     return towers.zero_shot(asked, tuple(prompts) if prompts is not None else (PROMPTS[kind],))
 
 
-def _vilt(
-    folder: Folder,
-    data: Splits | None,
-    classes: Sequence[str] | None,
-    prompts: Sequence[str] | None,
-    device: str | torch.device,
-) -> Model:
+def _vilt(folder: Folder, data: Splits | None, classes: Names, prompts: Names, device: Device) -> Model:
     if prompts is not None:
         raise AskedWrongly(f"hf:{folder.name} has classes of its own and takes no prompts")
     if data is None:

@@ -65,6 +65,10 @@ class Pictures(nn.Module):
         out: Tensor = (x * self.scale - self.mean) / self.std
         return out
 
+    def named(self, x: Tensor) -> dict[str, Tensor]:
+        """The same as an image network takes it, by name."""
+        return {"pixel_values": self(x)}
+
     def target(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that a picture of this size is resized to."""
         if "shortest_edge" not in self.size:

@@ -60,6 +60,13 @@ class Sounds(nn.Module):
         out = 10.0 * mel.log10()[:, None]
         return out.expand(-1, 4, -1, -1) if self.fusion else out
 
+    def named(self, x: Tensor) -> dict[str, Tensor]:
+        """The same as CLAP's network takes it, by name."""
+        return {
+            "input_features": self(x),
+            "is_longer": torch.zeros(len(x), 1, dtype=torch.bool, device=x.device),
+        }
+
     def _fitted(self, x: Tensor) -> Tensor:
         """The wave, `samples` long."""
         times = self.samples // x.shape[1] if x.shape[1] < self.samples else 1

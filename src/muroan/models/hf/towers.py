@@ -22,14 +22,13 @@ ROWS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """How a kind of model is built. network: its class; kind: of the modality beside text; module and projection:
-    the names of its encoder and of what follows; scale: the name of the logarithm of the temperature."""
+    """How a kind of model is built. network: its class; kind: of the modality beside text; module: the name of its
+    encoder; projections: of what follows it, and the text's; scale: of the logarithm of the temperature."""
 
     network: str
     kind: str
     module: str
-    projection: str | None
-    text_projection: str | None
+    projections: tuple[str, str] | None
     scale: str = "logit_scale"
     full_length: bool = False
     """Whether texts are padded to their full length and pads are not masked: so SigLIP was trained."""
@@ -37,60 +36,26 @@ class Family:
     """Positions of the text network that no token can have."""
 
 
+VISUAL, AUDIO = ("visual_projection", "text_projection"), ("audio_projection", "text_projection")
 FAMILIES: dict[str, Family] = {
-    "clip": Family(
-        network="CLIPModel",
-        kind="image",
-        module="vision_model",
-        projection="visual_projection",
-        text_projection="text_projection",
-    ),
-    "siglip": Family(
-        network="SiglipModel",
-        kind="image",
-        module="vision_model",
-        projection=None,
-        text_projection=None,
-        full_length=True,
-    ),
+    "clip": Family(network="CLIPModel", kind="image", module="vision_model", projections=VISUAL),
+    "siglip": Family(network="SiglipModel", kind="image", module="vision_model", projections=None, full_length=True),
     "clap": Family(
-        network="ClapModel",
-        kind="audio",
-        module="audio_model",
-        projection="audio_projection",
-        text_projection="text_projection",
-        scale="logit_scale_a",
-        reserved=2,
+        network="ClapModel", kind="audio", module="audio_model", projections=AUDIO, scale="logit_scale_a", reserved=2
     ),
 }
 """By the config's model_type."""
 
 
-class PictureTower(nn.Module):
-    """Pictures [N, 3, H, W] in [0, 1] -> [N, D]."""
+class SignalTower(nn.Module):
+    """Pictures [N, 3, H, W] in [0, 1], or waves [N, T] -> [N, D]."""
 
-    def __init__(self, folder: Folder, network: nn.Module, projection: nn.Module) -> None:
+    def __init__(self, prepare: Pictures | Sounds, network: nn.Module, projection: nn.Module) -> None:
         super().__init__()
-        self.prepare, self.network, self.projection = Pictures(folder), network, projection
+        self.prepare, self.network, self.projection = prepare, network, projection
 
     def forward(self, x: Tensor) -> Tensor:
-        return in_chunks(lambda some: self.projection(self.network(pixel_values=self.prepare(some)).pooler_output), x)
-
-
-class SoundTower(nn.Module):
-    """Waves [N, T] -> [N, D]."""
-
-    def __init__(self, folder: Folder, network: nn.Module, projection: nn.Module, rate: int | None) -> None:
-        super().__init__()
-        self.prepare, self.network, self.projection = Sounds(folder, rate), network, projection
-
-    def forward(self, x: Tensor) -> Tensor:
-        def encoded(some: Tensor) -> Tensor:
-            longer = torch.zeros(len(some), 1, dtype=torch.bool, device=some.device)
-            spectra = self.prepare(some)
-            return self.projection(self.network(input_features=spectra, is_longer=longer).pooler_output)  # type: ignore[no-any-return]
-
-        return in_chunks(encoded, x)
+        return in_chunks(lambda part: self.projection(self.network(**self.prepare.named(part)).pooler_output), x)
 
 
 class TextTower(nn.Module):
@@ -109,11 +74,7 @@ class TextTower(nn.Module):
         self.filler = next(i for i in range(3) if i not in (self.tokens.pad, self.last))
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        def encoded(some: Sequence[str]) -> Tensor:
-            ids, mask = self.tokens(some)
-            return self._pooled(ids, mask)
-
-        return in_chunks(encoded, texts)
+        return in_chunks(lambda part: self._pooled(*self.tokens(part)), texts)
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         """What the token table gives, before positions are added."""
@@ -170,13 +131,8 @@ def towers_of(folder: Folder, rate: int | None = None) -> tuple[nn.Module, TextT
     """
     family = FAMILIES[folder.config.model_type]
     whole: Any = folder.network(family.network)
-    module = getattr(whole, family.module)
-    projection = getattr(whole, family.projection) if family.projection else nn.Identity()
-    text_projection = getattr(whole, family.text_projection) if family.text_projection else nn.Identity()
-    other: nn.Module
-    if family.kind == "image":
-        other = PictureTower(folder, module, projection)
-    else:
-        other = SoundTower(folder, module, projection, rate)
-    text = TextTower(folder, family, whole.text_model, text_projection)
-    return other.eval(), text.eval(), float(getattr(whole, family.scale).detach().exp())
+    first, second = [getattr(whole, p) for p in family.projections] if family.projections else [nn.Identity()] * 2
+    prepare = Pictures(folder) if family.kind == "image" else Sounds(folder, rate)
+    signal = SignalTower(prepare, getattr(whole, family.module), first)
+    text = TextTower(folder, family, whole.text_model, second)
+    return signal.eval(), text.eval(), float(getattr(whole, family.scale).detach().exp())

@@ -67,20 +67,20 @@ class Vilt(Model):
 
     def encode(self, modality: str, values: Value) -> Code:
         if modality == self.text:
-            return self._text(*self._tokens(values))
+            ids, mask = self._tokens(values)
+            return self.encode_embedded(modality, Embedded(self._vectors(ids), mask, mask.long()))
         codes: Tensor = self._network.patches(values.to(self.device)).cpu()
         return codes
 
-    def _text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        vectors = self._network.table()(ids.to(self.device)).cpu()
-        code: Tensor = self.encode_embedded(self.text, Embedded(vectors, mask, mask.long()))
-        return code
+    def _vectors(self, ids: Tensor) -> Tensor:
+        vectors: Tensor = self._network.vilt.get_input_embeddings()(ids.to(self.device)).cpu()
+        return vectors
 
     def embed(self, modality: str, values: Sequence[str]) -> Embedded:
         if Capability.EMBEDDINGS not in self.capabilities:
             return super().embed(modality, values)
         ids, mask, words = self._tokens.with_words(values)
-        return Embedded(self._network.table()(ids.to(self.device)).cpu(), mask, words)
+        return Embedded(self._vectors(ids), mask, words)
 
     def encode_embedded(self, modality: str, embedded: Embedded) -> Code:
         """[N, T, D + 1]: the vectors, and whether there is a token."""
@@ -115,11 +115,6 @@ class _Network(nn.Module):
         super().__init__()
         self.vilt, self.classifier, self.prepare = whole.vilt, whole.classifier, prepare
         self.register_buffer("tokenizer", tokenizer)
-
-    def table(self) -> nn.Module:
-        """The table of tokens."""
-        table: nn.Module = self.vilt.get_input_embeddings()
-        return table
 
     def patches(self, x: Tensor) -> Tensor:
         """Pictures -> vectors of the whole picture and its patches with their positions [N, 1 + P, D]."""
