@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,19 @@ def code_of(probe: type, world: Organism | Bed, mitigation: type | None = None) 
         files |= set(_source(part).parent.rglob("*.py"))
     if mitigation is not None:
         files |= {*_source(mitigation).parent.glob("*.py"), *(root / name for name in TRAINING)}
-    return _digest(files, made_of(world))
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for at, definition in sorted(made_of(world).items()):
+        digest.update(f"{at}\0{definition}".encode())
+    return digest.hexdigest()
 
 
 def made_of(world: Organism | Bed) -> dict[tuple[str, str], str]:
     """The definitions that a world comes from: its fault, its bed, and all that they use of what is made for worlds.
     Faults that stand side by side are no part of each other."""
-    fault = _unwrapped(world if isinstance(world, Organism) else _planted_in(world))
+    planted: Any = world if isinstance(world, Organism) else _planted_in(world)
+    fault = inspect.unwrap(planted)
     module: str = fault.__module__
     beds = [name for name, value in vars(sys.modules[module]).items() if value is world]
     own = [] if module.startswith("muroan.") else [module.partition(".")[0]]
@@ -49,17 +54,4 @@ def _planted_in(bed: Bed) -> Any:
 
 
 def _source(part: Any) -> Path:
-    return Path(inspect.getsourcefile(_unwrapped(part)) or "")
-
-
-def _unwrapped(part: Any) -> Any:
-    return inspect.unwrap(part)
-
-
-def _digest(files: Iterable[Path], definitions: Mapping[tuple[str, str], str]) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for file in sorted(files):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    for at, definition in sorted(definitions.items()):
-        digest.update(f"{at}\0{definition}".encode())
-    return digest.hexdigest()
+    return Path(inspect.getsourcefile(inspect.unwrap(part)) or "")

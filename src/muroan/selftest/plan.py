@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 
 from muroan.mitigation import Mitigation
 from muroan.organism import Bed, Organism
@@ -29,8 +29,7 @@ class Extent:
 
     def at_most(self, seeds: int) -> Extent:
         """The same with no more than so many seeds of anything."""
-        few = {n: min(seeds, getattr(self, n)) for n in ("power", "curve", "specificity", "quiet", "mended")}
-        return replace(self, **few)
+        return Extent(**{what: min(seeds, number) for what, number in asdict(self).items()})
 
 
 FULL = Extent(power=16, curve=8, specificity=4, quiet=80, mended=8)

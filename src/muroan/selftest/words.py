@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from muroan.estimate import Estimate
 from muroan.report.figures import trimmed
 from muroan.selftest.conclude import Found, Mended, Pair, Quiet, SelfTest
@@ -45,16 +47,12 @@ def found(what: Found | None) -> str:
 def headline(result: SelfTest) -> str:
     """What was found, in one sentence."""
     n = len(result.pairs)
-    by = {v: sum(p.verdict == v for p in result.pairs) for v in ("finds", "undecided", "misses", "not tried")}
+    of: Counter[str] = Counter(p.verdict for p in result.pairs)
     loud = [q.probe for q in result.quiet if q.verdict == "breaks"]
     pairs = f"{n} pairs of a planted fault and a probe meant to find it" if n != 1 else "1 planted fault and its probe"
-    parts = [f"{pairs}: {by['finds']} found with 80 % power at the dose that matters"]
-    if by["undecided"]:
-        parts.append(f"{by['undecided']} undecided with these seeds")
-    if by["misses"]:
-        parts.append(f"{by['misses']} missed")
-    if by["not tried"]:
-        parts.append(f"{by['not tried']} not tried")
+    parts = [f"{pairs}: {of['finds']} found with 80 % power at the dose that matters"]
+    others = {"undecided": "undecided with these seeds", "misses": "missed", "not tried": "not tried"}
+    parts += [f"{of[verdict]} {said}" for verdict, said in others.items() if of[verdict]]
     heard = [p.power for p in result.pairs if p.power]
     if heard:
         hits, worlds = round(sum(e.value * e.n for e in heard)), sum(e.n for e in heard)
