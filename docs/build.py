@@ -65,6 +65,8 @@ GROUPS: dict[str, list[str]] = {
         "Evidence",
         "Intervention",
         "Arrived",
+        "Outcome",
+        "outcome",
         "Attack",
         "Attacked",
         "Budget",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from muroan.figure import Figure
     from muroan.finding import Finding, Metric, Verdict
     from muroan.hardening import harden
-    from muroan.intervention import Arrived, Intervention
+    from muroan.intervention import Arrived, Intervention, Outcome, outcome
     from muroan.meter import Metered
     from muroan.mitigation import Mitigated, Mitigation
     from muroan.modality import Audio, Image, Modality, Series, Tabular, Text
@@ -65,7 +65,7 @@ _WHERE = {
     "figure": ("Figure",),
     "finding": ("Finding", "Metric", "Verdict"),
     "hardening": ("harden",),
-    "intervention": ("Arrived", "Intervention"),
+    "intervention": ("Arrived", "Intervention", "Outcome", "outcome"),
     "meter": ("Metered",),
     "mitigation": ("Mitigated", "Mitigation"),
     "modality": ("Audio", "Image", "Modality", "Series", "Tabular", "Text"),
@@ -111,6 +111,7 @@ __all__ = [
     "MuroanError",
     "Observation",
     "Organism",
+    "Outcome",
     "Probe",
     "Rows",
     "Sample",
@@ -129,6 +130,7 @@ __all__ = [
     "open_data",
     "open_model",
     "open_table",
+    "outcome",
     "plant",
     "register",
 ]

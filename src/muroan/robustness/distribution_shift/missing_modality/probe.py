@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,8 @@ from muroan.registry import register
 from muroan.robustness.distribution_shift.missing_modality import findings
 from muroan.robustness.distribution_shift.missing_modality.grid import MOST_CLASSES, RISE, Grid
 from muroan.say import Say
+
+Accuracy = partial(Figure, better="higher", unit="accuracy")
 
 
 @register
@@ -82,17 +85,13 @@ class MissingModality(Probe):
             limit=0.05,
             unit="points",
         ),
-        Figure(
+        Accuracy(
             "worst_accuracy",
             says="Accuracy on the worst subset of inputs. 1: right with any; 0: one of them is never right.",
-            better="higher",
-            unit="accuracy",
         ),
-        Figure(
+        Accuracy(
             "average_accuracy",
             says="Accuracy on average over all non-empty subsets of inputs. 1: right with any; 0: never right.",
-            better="higher",
-            unit="accuracy",
         ),
         Figure(
             "worst_single_drop",
@@ -106,32 +105,24 @@ class MissingModality(Probe):
             limit=0.05,
             unit="points",
         ),
-        Figure(
+        Accuracy(
             "worst_class_accuracy",
             says="Accuracy in the class that fares worst when one input is missing in it alone. 1: always right there.",
-            better="higher",
-            unit="accuracy",
         ),
-        Figure(
+        Accuracy(
             "worst_class_area",
             says="The same on average over missing rates from 0 to 1. 1: never wrong there; 0: always wrong there.",
-            better="higher",
-            unit="accuracy",
         ),
-        Figure(
+        Accuracy(
             "worst_group_accuracy",
             says="Accuracy in the group that fares worst when one input is missing in it alone. 1: always right there.",
-            better="higher",
-            unit="accuracy",
         ),
-        Figure(
+        Accuracy(
             "worst_group_area",
             says="The same on average over missing rates from 0 to 1. 1: never wrong there; 0: always wrong there.",
-            better="higher",
-            unit="accuracy",
         ),
         Figure("drop", says="Accuracy lost without this input. 0: nothing; 1: everything.", unit="points"),
-        Figure("accuracy", says="Accuracy with only these inputs. 1: always right.", better="higher", unit="accuracy"),
+        Accuracy("accuracy", says="Accuracy with only these inputs. 1: always right."),
         Figure(
             "answer_changes",
             says="Share of samples whose answer changes without this input. 0: the model ignores it.",
@@ -141,11 +132,9 @@ class MissingModality(Probe):
             says="Share of samples on which the model is more confident without this input than with everything. "
             "0: confidence never rises when something is taken away; 1: always.",
         ),
-        Figure(
+        Accuracy(
             "curve_area",
             says="Accuracy on average over missing rates from 0 to 1. 1: never wrong; 0: always wrong.",
-            better="higher",
-            unit="accuracy",
         ),
         Figure(
             "group_drop_gap",
