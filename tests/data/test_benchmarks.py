@@ -217,8 +217,7 @@ def test_missing_pictures_are_named_and_quarantined_if_taken_all_the_same(tmp_pa
 def test_labels_and_groups_are_those_of_the_files(tmp_path: Path) -> None:
     COPIES["vqa-rephrasings"][0](tmp_path)
     data = open_data(f"vqa-rephrasings:{tmp_path}").audited
-    batch = data.load(range(4)).batch
-    assert batch is not None
+    batch = data.first(4)
     assert [data.schema.classes[t] for t in batch.targets] == ["answer 7", "answer 7", "answer 42", "answer 42"]
     assert list(batch.groups["wording"]) == ["original", "rephrased", "original", "rephrased"]
     assert list(batch.clusters or ()) == ["image-7", "image-7", "image-42", "image-42"]
@@ -238,8 +237,7 @@ def test_answers_are_the_models_and_others_are_quarantined(tmp_path: Path) -> No
 def test_a_genre_is_asked_about(tmp_path: Path) -> None:
     COPIES["mm-imdb"][0](tmp_path)
     of = f"mm-imdb:{tmp_path}?partial=true&genre="
-    batch = open_data(of + "Comedy").audited.load(range(2)).batch
-    assert batch is not None
+    batch = open_data(of + "Comedy").audited.first(2)
     assert batch.targets.tolist() == [0, 1]
     with pytest.raises(AskedWrongly, match=r"no film is of the genre 'Westren'"):
         open_data(of + "Westren")

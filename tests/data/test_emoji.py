@@ -160,8 +160,7 @@ def test_counts_and_splits() -> None:
     assert not any(a & b for i, a in enumerate(bases) for b in bases[:i])
     members = splits.members
     assert members is not None
-    batch = members.load(range(len(members))).batch
-    assert batch is not None
+    batch = members.first(len(members))
     assert set(batch.targets.tolist()) == {1}
     assert np.allclose(batch.inputs["image"].mean((0, 2, 3)), data.MEAN_COLOUR, atol=1e-3)
     assert all(text == text.lower() and text.split() for text in batch.inputs["text"])

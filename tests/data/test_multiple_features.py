@@ -23,8 +23,7 @@ def test_counts_and_splits() -> None:
     }
     members = splits.members
     assert members is not None
-    batch = members.load(range(660)).batch
-    assert batch is not None
+    batch = members.first(660)
     assert np.array_equal(np.bincount(batch.targets), np.full(10, 66))
     for values in batch.inputs.values():
         assert np.allclose(values.mean(0), 0, atol=1e-4)

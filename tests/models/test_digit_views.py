@@ -27,8 +27,7 @@ def model() -> TorchModel:
 @pytest.fixture(scope="module")
 def audited() -> Batch:
     data = multiple_features().audited
-    batch = data.load(range(len(data))).batch
-    assert batch is not None
+    batch = data.first(len(data))
     return batch
 
 

@@ -312,8 +312,7 @@ def test_questions_of_pictures_come_in_the_order_of_the_pictures() -> None:
 def test_gathered_examples_are_the_data_set() -> None:
     data = EasyVQA("test", range(20))
     examples = gather([data])
-    batch = data.load(range(len(data))).batch
-    assert batch is not None
+    batch = data.first(len(data))
     assert torch.equal(examples.values()[examples.picture], batch.inputs["image"])
     assert examples.questions == batch.inputs["question"]
     assert torch.equal(examples.targets, batch.targets)

@@ -406,8 +406,7 @@ def test_an_audit_from_end_to_end(folders: dict[str, Path], tmp_path: Path, name
     data, probes = data_of(classes), {"robustness.gradient": {"steps": 3, "restarts": 1}}
     # Labels are what the model says, so that there is something to attack.
     model = open_model(f"hf:{folder}", Splits(data, data_of(classes, 9, start=20)))
-    batch = data.load(range(12)).batch
-    assert batch is not None
+    batch = data.first(12)
     said = model.predict({m: batch.inputs[m] for m in model.modalities}).argmax(dim=1).tolist()
     labelled = InMemory(
         dict(batch.inputs), targets=said, modalities=data.schema.modalities, classes=classes, ids=data.ids

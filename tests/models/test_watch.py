@@ -21,8 +21,7 @@ from muroan.training import Schedule
 
 def right(model: Model, data: Dataset | None) -> float:
     assert data is not None
-    batch = data.load(range(len(data))).batch
-    assert batch is not None
+    batch = data.first(len(data))
     with torch.no_grad():
         return float((model.predict(batch.inputs).argmax(dim=1) == batch.targets).float().mean())
 
@@ -56,8 +55,7 @@ def test_training_repeats_and_is_saved_as_it_was(tmp_path: Path) -> None:
     assert model.fingerprint() == again.fingerprint() != network().fingerprint()
     assert train(some, seed=1, schedule=short)[0].fingerprint() != model.fingerprint()
     save(tmp_path / FILE, model.trainable(), {"seed": 0})
-    batch = members.load(range(40)).batch
-    assert batch is not None
+    batch = members.first(40)
     with torch.no_grad():
         assert torch.allclose(watch_model(tmp_path).predict(batch.inputs), model.predict(batch.inputs), atol=0.02)
     with pytest.raises(CannotComplete, match=r"muroan\.models\.watch\.train"):

@@ -86,12 +86,8 @@ def shards_do_not_matter(probe: Probe) -> None:
     base = probe.conclude(_observed(probe))
     _same(base, probe.conclude(_observed(probe, shard=7)), "shards of 7")
     splits = planted()
-    turned = Splits(*(_reversed(d) for d in (splits.audited, splits.reference, splits.members) if d is not None))
+    turned = Splits(*(d.subset(range(len(d) - 1, -1, -1)) for _, d in splits.items()))
     _same(base, probe.conclude(_observed(probe, splits=turned)), "samples in reverse order")
-
-
-def _reversed(data: Dataset) -> Dataset:
-    return data.subset(range(len(data) - 1, -1, -1))
 
 
 def taking_apart_does_not_matter(probe: Probe) -> None:

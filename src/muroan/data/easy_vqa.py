@@ -85,21 +85,17 @@ def what_is_asked(question: str) -> str:
 @cache
 def _facts(split: str) -> dict[int, tuple[str, str]]:
     """Picture -> (shape, colour), "" where no question of the picture tells."""
-    shape: dict[int, str] = {}
-    colour: dict[int, str] = {}
+    facts: dict[int, dict[tuple[str, ...], str]] = {image: {} for _, _, image in _questions(split)}
     for question, answer, image in _questions(split):
         words = set(re.findall(r"\w+", question))
         holds = answer == ("no" if question_kind(question) == "is there not" else "yes")
-        if answer in SHAPES:
-            shape[image] = answer
-        if answer in COLOURS:
-            colour[image] = answer
-        if answer not in ("yes", "no") or holds:  # the question itself names what is there
-            for word in words & set(SHAPES):
-                shape.setdefault(image, word)
-            for word in words & set(COLOURS):
-                colour.setdefault(image, word)
-    return {i: (shape.get(i, ""), colour.get(i, "")) for i in {i for _, _, i in _questions(split)}}
+        for kind in (SHAPES, COLOURS):
+            if answer in kind:
+                facts[image][kind] = answer
+            if answer not in ("yes", "no") or holds:  # the question itself names what is there
+                for word in words & set(kind):
+                    facts[image].setdefault(kind, word)
+    return {image: (told.get(SHAPES, ""), told.get(COLOURS, "")) for image, told in facts.items()}
 
 
 class EasyVQA(Dataset):
@@ -113,14 +109,11 @@ class EasyVQA(Dataset):
         self._split = split
         wanted = None if images is None else set(images)
         numbered = [(n, q) for n, q in enumerate(_questions(split)) if wanted is None or q[2] in wanted]
-        self._rows = [q for _, q in sorted(numbered, key=lambda row: (row[1][2], row[0]))]
-        order = sorted(numbered, key=lambda row: (row[1][2], row[0]))
-        self.ids = [f"{split}-{q[2]}-{n}" for n, q in order]
+        numbered.sort(key=lambda row: (row[1][2], row[0]))
+        self._rows = [q for _, q in numbered]
+        self.ids = [f"{split}-{q[2]}-{n}" for n, q in numbered]
         self.schema = Schema(
-            modalities={
-                "image": Image(size=(64, 64), fill=MEAN_COLOUR),
-                "question": Text(lexicon=LEXICON),
-            },
+            modalities={"image": Image(size=(64, 64), fill=MEAN_COLOUR), "question": Text(lexicon=LEXICON)},
             classes=_answers(),
             groups={"kind": KINDS, "colour": COLOURS, "shape": SHAPES},
             cluster="image",
@@ -134,7 +127,7 @@ class EasyVQA(Dataset):
             target=answer,
             groups={"kind": question_kind(question), "colour": colour, "shape": shape},
             cluster=f"{self._split}-{image}",
-            keys={"image": image, "question": _question_key(question)},
+            keys={"image": image, "question": _question_numbers()[question]},
         )
 
     def clusters(self) -> list[str]:
@@ -149,10 +142,6 @@ class EasyVQA(Dataset):
 def _question_numbers() -> dict[str, int]:
     known = sorted({q for s in ("train", "test") for q, _, _ in _questions(s)})
     return {q: n for n, q in enumerate(known)}
-
-
-def _question_key(question: str) -> int:
-    return _question_numbers()[question]
 
 
 @cache

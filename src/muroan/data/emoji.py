@@ -43,14 +43,10 @@ def _pictures(vendor: str) -> Pixels:
     return read_pictures(folder(vendor), [e.code for e in entries()], vendor)
 
 
-@lru_cache(maxsize=1)
-def _rows() -> dict[str, int]:
-    return {e.code: n for n, e in enumerate(entries())}
-
-
 def rows_of(ids: Sequence[str]) -> list[int]:
     """Rows of `pictures` and `entries` of emoji by id."""
-    return [_rows()[i] for i in ids]
+    rows = {e.code: n for n, e in enumerate(entries())}
+    return [rows[i] for i in ids]
 
 
 @lru_cache(maxsize=1)
@@ -64,7 +60,7 @@ def captions(ids: Sequence[str], k: int, locale: str = "en") -> list[list[str]]:
     Which keywords depends on the emoji and the caption's number alone. An emoji with few keywords repeats itself.
     """
     known = {e.code: e for e in entries(locale)}
-    out = []
+    rows = []
     for code in ids:
         emoji = known[code]
         row = [caption(emoji.label, emoji.tags)]
@@ -72,8 +68,8 @@ def captions(ids: Sequence[str], k: int, locale: str = "en") -> list[list[str]]:
             order = np.argsort(sample_keys(emoji.tags, "emoji caption", code, j))
             limit = len(words(emoji.label)) + 1 + key("emoji caption length", code, j) % 4
             row.append(caption(emoji.label, [emoji.tags[i] for i in order], limit))
-        out.append(row)
-    return out
+        rows.append(row)
+    return rows
 
 
 class EmojiData(Dataset):
@@ -120,10 +116,19 @@ def _parts() -> dict[str, list[int]]:
     quarter = set(choose(rest, len(rest) // 2, "emoji reference"))
     side = {b: "members" for i, b in enumerate(bases) if i in half}
     side |= {b: "reference" if i in quarter else "audited" for i, b in enumerate(rest)}
-    found: dict[str, list[int]] = {"audited": [], "reference": [], "members": []}
-    for n, e in enumerate(entries()):
-        found[side[e.base]].append(n)
-    return found
+    return {s: [n for n, e in enumerate(entries()) if side[e.base] == s] for s in ("audited", "reference", "members")}
+
+
+def _splits(name: str, classes: Sequence[str], vendor: str) -> Splits:
+    folder(vendor)  # says what is missing now, not at the first picture
+    name = name if vendor == "google" else f"{name}-{vendor}"
+    everything, paired = entries(), tuple(classes) == FOUND
+    parts = {s: [n for n in rows if paired or everything[n].group in classes] for s, rows in _parts().items()}
+    return Splits(
+        EmojiData(parts["audited"], name, classes=classes, vendor=vendor),
+        EmojiData(parts["reference"], f"{name} (reference)", classes=classes),
+        EmojiData(parts["members"], f"{name} (members)", classes=classes),
+    )
 
 
 def emoji(audited: str = "google") -> Splits:
@@ -131,23 +136,12 @@ def emoji(audited: str = "google") -> Splits:
 
     audited: whose pictures are audited; members and reference have Google's.
     """
-    parts, name = _parts(), _named("emoji", audited)
-    return Splits(
-        EmojiData(parts["audited"], name, vendor=audited),
-        EmojiData(parts["reference"], f"{name} (reference)"),
-        EmojiData(parts["members"], f"{name} (members)"),
-    )
+    return _splits("emoji", FOUND, audited)
 
 
 def emoji_groups(audited: str = "google") -> Splits:
     """Pictures and their group (`CLASSES`), on the same sides of the same split."""
-    everything, name = entries(), _named("emoji-groups", audited)
-    parts = {side: [n for n in rows if everything[n].group in CLASSES] for side, rows in _parts().items()}
-    return Splits(
-        EmojiData(parts["audited"], name, classes=CLASSES, vendor=audited),
-        EmojiData(parts["reference"], f"{name} (reference)", classes=CLASSES),
-        EmojiData(parts["members"], f"{name} (members)", classes=CLASSES),
-    )
+    return _splits("emoji-groups", CLASSES, audited)
 
 
 def emoji_twitter() -> Splits:
@@ -158,8 +152,3 @@ def emoji_twitter() -> Splits:
 def emoji_groups_twitter() -> Splits:
     """`emoji_groups` where the emoji audited, the same ones, are drawn by Twitter."""
     return emoji_groups("twitter")
-
-
-def _named(name: str, vendor: str) -> str:
-    folder(vendor)  # says what is missing now, not at the first picture
-    return name if vendor == "google" else f"{name}-{vendor}"

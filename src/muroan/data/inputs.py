@@ -198,10 +198,7 @@ class TabularInput(Input):
 
     @model_validator(mode="after")
     def _one_each(self) -> TabularInput:
-        if len(set(self.columns)) < len(self.columns):
-            raise ValueError("columns has a column twice")
-        if self.fill is not None and len(self.fill) != len(self.columns):
-            raise ValueError(f"fill has {len(self.fill)} numbers, expected {len(self.columns)}, one a column")
+        _distinct("column", self.columns, self.fill)
         return self
 
     @property
@@ -219,6 +216,14 @@ class TabularInput(Input):
         if all(cell is None for cell in row):
             return None, None
         return np.array([_number(c, v) for c, v in zip(self.columns, row, strict=True)]), None
+
+
+def _distinct(what: str, names: tuple[str, ...], fill: tuple[float, ...] | None) -> None:
+    """Refuses a name that is there twice, and another number of fills than of names."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what}s has a {what} twice")
+    if fill is not None and len(fill) != len(names):
+        raise ValueError(f"fill has {len(fill)} numbers, expected {len(names)}, one a {what}")
 
 
 def _number(column: str, cell: Any) -> float:
@@ -248,10 +253,7 @@ class SeriesInput(_FileInput):
 
     @model_validator(mode="after")
     def _one_each(self) -> SeriesInput:
-        if len(set(self.channels)) < len(self.channels):
-            raise ValueError("channels has a channel twice")
-        if self.fill is not None and len(self.fill) != len(self.channels):
-            raise ValueError(f"fill has {len(self.fill)} numbers, expected {len(self.channels)}, one a channel")
+        _distinct("channel", self.channels, self.fill)
         return self
 
     def accepts(self, dtype: pl.DataType) -> bool:

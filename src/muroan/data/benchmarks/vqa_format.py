@@ -64,10 +64,7 @@ def _rephrasings(asked: Asked) -> Iterator[Item]:
 
 
 _benchmark = partial(
-    Benchmark,
-    licence="the terms of use on visualqa.org; pictures are COCO's",
-    texts=("question",),
-    cluster="image",
+    Benchmark, licence="the terms of use on visualqa.org; pictures are COCO's", texts=("question",), cluster="image"
 )
 VQA = _benchmark(
     name="vqa-v2",
@@ -78,9 +75,7 @@ VQA = _benchmark(
     counts={"val": 214_354},
     counted="visualqa.org/download.html",
     read=partial(
-        _read,
-        questions="v2_OpenEnded_mscoco_val2014_questions.json",
-        annotations="v2_mscoco_val2014_annotations.json",
+        _read, questions="v2_OpenEnded_mscoco_val2014_questions.json", annotations="v2_mscoco_val2014_annotations.json"
     ),
 )
 REPHRASINGS = _benchmark(
@@ -102,9 +97,6 @@ VQA_CP = _benchmark(
     counts={"test": None, "train": None},
     counted="not checked",
     read=partial(
-        _read,
-        questions="vqacp_v2_SPLIT_questions.json",
-        annotations="vqacp_v2_SPLIT_annotations.json",
-        part=None,
+        _read, questions="vqacp_v2_SPLIT_questions.json", annotations="vqacp_v2_SPLIT_annotations.json", part=None
     ),
 )

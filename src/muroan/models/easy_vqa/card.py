@@ -22,11 +22,7 @@ from muroan.randomness import sample_keys
 
 @torch.no_grad()
 def scores(
-    model: EasyVQAModel,
-    examples: Examples,
-    *,
-    pictures: Tensor | None = None,
-    questions: Sequence[str] | None = None,
+    model: EasyVQAModel, examples: Examples, *, pictures: Tensor | None = None, questions: Sequence[str] | None = None
 ) -> Tensor:
     """Logits [Q, K]; `pictures` [P, 3, 64, 64] or `questions` [Q] stand in for the real ones."""
     values = examples.values() if pictures is None else pictures

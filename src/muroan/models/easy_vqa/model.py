@@ -100,10 +100,7 @@ class EasyVQAModel(Model):
         return [
             Shadow(
                 model=_ShadowModel(
-                    trained,
-                    vocabulary=facts["vocabulary"],
-                    classes=facts["classes"],
-                    name=f"{self.name} shadow {k}",
+                    trained, vocabulary=facts["vocabulary"], classes=facts["classes"], name=f"{self.name} shadow {k}"
                 ),
                 trained_on=partial(was_trained_on, trained.pictures),
             )

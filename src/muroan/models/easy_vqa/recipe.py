@@ -60,10 +60,7 @@ def train(
 
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        recipe.learning_rate,
-        total_steps=recipe.steps(len(chosen)),
-        pct_start=recipe.warm_up,
+        optimiser, recipe.learning_rate, total_steps=recipe.steps(len(chosen)), pct_start=recipe.warm_up
     )
     for _ in range(recipe.epochs):
         order = chosen[torch.randperm(len(chosen), generator=generator)]

@@ -40,7 +40,8 @@ class Trainer:
     def fit(self, examples: Examples, runs: Mapping[str, Tensor]) -> list[Trained]:
         """One network for each of `runs`: a name, which is part of its seed -> the pictures it is trained on."""
         trained = []
-        with _progress(self.console) as bars:
+        columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=self.console, transient=True) as bars:
             bar = bars.add_task("", total=sum(self.recipe.steps(len(chosen)) for chosen in runs.values()))
             for name, chosen in runs.items():
                 bars.update(bar, description=name)
@@ -104,12 +105,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write(options.out / "CARD.md", figures, trainer.recipe, options.seed)
     trainer.console.print(f"accuracy on the test split: {figures['accuracy']}", markup=False)
     trainer.console.print(f"written to {options.out}", markup=False)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
-    )
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -40,12 +40,7 @@ def from_reference(rest: str, data: Splits | None) -> Model:
 
 
 def open(
-    name: str,
-    data: Splits | None = None,
-    *,
-    classes: Names = None,
-    prompts: Names = None,
-    device: Device = "cpu",
+    name: str, data: Splits | None = None, *, classes: Names = None, prompts: Names = None, device: Device = "cpu"
 ) -> Model:
     """The model that a hub's name or a folder holds, for the task that the data ask for.
 

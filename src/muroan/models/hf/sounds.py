@@ -62,18 +62,12 @@ class Sounds(nn.Module):
 
     def named(self, x: Tensor) -> dict[str, Tensor]:
         """The same as CLAP's network takes it, by name."""
-        return {
-            "input_features": self(x),
-            "is_longer": torch.zeros(len(x), 1, dtype=torch.bool, device=x.device),
-        }
+        return {"input_features": self(x), "is_longer": torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)}
 
     def _fitted(self, x: Tensor) -> Tensor:
         """The wave, `samples` long."""
-        times = self.samples // x.shape[1] if x.shape[1] < self.samples else 1
-        if self.padding == "repeat" and x.shape[1] < self.samples:
-            times += 1
-        if self.padding != "pad" and times > 1:
-            x = x.repeat(1, times)
+        if self.padding != "pad" and x.shape[1] < self.samples:
+            x = x.repeat(1, self.samples // x.shape[1] + (self.padding == "repeat"))
         x = x[:, : self.samples]
         return functional.pad(x, (0, self.samples - x.shape[1]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,11 +89,7 @@ def _tokenizer(folder: Folder) -> Any:
 
 def _word_of_characters(text: str) -> list[int]:
     """For each character the index of its whitespace word, −1 at whitespace."""
-    word, inside, out = -1, False, []
-    for character in text:
-        if character.isspace():
-            inside = False
-        elif not inside:
-            inside, word = True, word + 1
-        out.append(word if inside else -1)
-    return out
+    words = [-1] * len(text)
+    for number, word in enumerate(re.finditer(r"\S+", text)):
+        words[word.start() : word.end()] = [number] * len(word.group())
+    return words
