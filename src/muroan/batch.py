@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from muroan.modality import Modality, Value, concatenate, take, where
+from muroan.randomness import Words
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Batch:
     present[m]: bool [N], false where the source has no value; the input there already is the neutral one.
     groups[g]: N strings ("" where unknown). clusters: N strings, equal for dependent samples.
     keys[m]: optional long [N], equal for rows that hold the very same value, so that it is encoded once.
+    contents[m]: optional, values and their keys [N, 2] (`muroan.content`), so that they are not read again; they count
+    for nothing once inputs[m] are others.
     """
 
     modalities: Mapping[str, Modality]
@@ -43,6 +46,7 @@ class Batch:
     clusters: Sequence[str] | None = None
     present: Mapping[str, Tensor] = field(default_factory=dict)
     keys: Mapping[str, Tensor] = field(default_factory=dict)
+    contents: Mapping[str, tuple[Value, Words]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,15 +55,18 @@ class Batch:
         """The samples at `index`, in that order."""
         picks = [int(i) for i in index]
         at = torch.tensor(picks, dtype=torch.long)
+        inputs = {m: take(v, at) for m, v in self.inputs.items()}
+        known = {m: k for m in inputs if (k := self._contents(m)) is not None}
         return replace(
             self,
-            inputs={m: take(v, at) for m, v in self.inputs.items()},
+            inputs=inputs,
             targets=self.targets[at],
             ids=[self.ids[i] for i in picks],
             groups={g: [v[i] for i in picks] for g, v in self.groups.items()},
             clusters=None if self.clusters is None else [self.clusters[i] for i in picks],
             present={m: v[at] for m, v in self.present.items()},
             keys={m: v[at] for m, v in self.keys.items()},
+            contents={m: (inputs[m], k[picks]) for m, k in known.items()},
         )
 
     def with_inputs(self, **changed: Value) -> Batch:
@@ -91,10 +98,30 @@ class Batch:
         """(distinct values, index [N]) with values[index] == inputs[modality]; all rows if no keys are known."""
         if modality not in self.keys:
             return self.inputs[modality], torch.arange(len(self))
+        first, inverse = self._first(modality)
+        return take(self.inputs[modality], first), inverse
+
+    def unique_contents(self, modality: str) -> Words | None:
+        """The keys [D, 2] of the values that `unique` gives, where they are known."""
+        known = self._contents(modality)
+        if known is None or modality not in self.keys:
+            return known
+        distinct: Words = known[self._first(modality)[0].numpy()]
+        return distinct
+
+    def knowing(self, contents: Mapping[str, Words]) -> Batch:
+        """The same batch with the keys [N, 2] of what its inputs hold."""
+        return replace(self, contents={m: (self.inputs[m], k) for m, k in contents.items()})
+
+    def _contents(self, modality: str) -> Words | None:
+        values, keys = self.contents.get(modality, (None, None))
+        return keys if values is self.inputs[modality] else None
+
+    def _first(self, modality: str) -> tuple[Tensor, Tensor]:
+        """(the first row that holds each distinct value [D], which one each row holds [N])."""
         _, inverse = torch.unique(self.keys[modality], return_inverse=True)
         first = torch.full((int(inverse.max()) + 1 if len(self) else 0,), len(self), dtype=torch.long)
-        first = first.scatter_reduce(0, inverse, torch.arange(len(self)), reduce="amin")
-        return take(self.inputs[modality], first), inverse
+        return first.scatter_reduce(0, inverse, torch.arange(len(self)), reduce="amin"), inverse
 
     @staticmethod
     def concat(batches: Sequence[Batch]) -> Batch:

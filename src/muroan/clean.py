@@ -40,6 +40,7 @@ class Clean:
     def observe(model: Metered, batch: Batch, *, split: str = "audited", seed: int = 0) -> Clean:
         """Encode each distinct value once, fuse, decide."""
         codes, index = model.codes(batch)
+        batch = batch.knowing({m: k[index[m].numpy()] for m, c in codes.items() if (k := c.keys) is not None})
         return Clean(model, batch, codes, index, model.logits(codes, index, batch.present or None), split, seed)
 
     def __len__(self) -> int:
@@ -114,15 +115,18 @@ class Clean:
             return self.model.encode(modality, take(values, [0])), torch.zeros_like(own)
         return self.model.encode(modality, values), own
 
-    def having(self, new: Mapping[str, tuple[Codes, Tensor]], at: Tensor | None = None) -> Tensor:
+    def having(
+        self, new: Mapping[str, tuple[Codes, Tensor]], at: Tensor | None = None, *, anew: bool = False
+    ) -> Tensor:
         """Logits of the samples at `at` (all, if None) with other codes of some modalities.
 
-        new: by modality, codes and which one each of these samples has, [len(at)].
+        new: by modality, codes and which one each of these samples has, [len(at)]. anew: as in `Metered.logits`.
         """
         every = torch.arange(len(self)) if at is None else at
         index = {m: new[m][1] if m in new else own[every] for m, own in self.index.items()}
         present = {m: here[every] for m, here in self.batch.present.items()} or None
-        return self.model.logits({m: new[m][0] if m in new else c for m, c in self.codes.items()}, index, present)
+        codes = {m: new[m][0] if m in new else c for m, c in self.codes.items()}
+        return self.model.logits(codes, index, present, anew=anew)
 
     def confidence(self, logits: Tensor) -> pl.Series:
         """The largest probability that logits [N, K] give; null for a model that shows no scores."""

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 from muroan import Splits
 from muroan.api import audit, draw_again
 from muroan.auditing import result as documents
 from muroan.auditing import store
 from muroan.auditing.store import Run
-from muroan.checks import planted
+from muroan.checks import PlantedModel, planted
 from muroan.data.memory import InMemory
 from muroan.errors import AskedWrongly, CannotComplete
 from muroan.finding import Verdict
@@ -301,3 +302,55 @@ def test_keys_of_the_environment_reach_no_file(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "canary-8c1f")
     run = go(tmp_path / "run")
     assert not [p for p in run.path.rglob("*") if p.is_file() and b"canary-8c1f" in p.read_bytes()]
+
+
+class Drifting(PlantedModel):
+    """What it answers depends on how much is asked at once, as it does in the last digit of any network."""
+
+    name = "drifting"
+
+    def decide(self, fused):
+        return super().decide(fused) + torch.tensor([0.0, 1e-4 * len(fused)])
+
+
+SHARING = {
+    "controllability.attribution": {"limit": 12},
+    "monitoring.calibration": {"limit": 20},
+    "robustness.missing_modality": {},
+}
+
+
+@pytest.mark.parametrize("saved", range(5))
+def test_a_shard_gone_on_with_finds_what_it_would_have_found(tmp_path, monkeypatch, saved):
+    """Stopped between probes that ask the same of the model: those left hear the answers that the others were given."""
+    audited = Splits(*(d for _, d in planted(40).items()))
+    asked = {"model": Drifting(), "data": audited, "probes": SHARING, "shard": 32}
+    whole = go(tmp_path / "whole", **asked)
+    left, save = [saved], Run.save
+
+    def stopping(self, *what):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        save(self, *what)
+
+    monkeypatch.setattr(Run, "save", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "cut", **asked)
+    monkeypatch.setattr(Run, "save", save)
+    again = go(tmp_path / "cut", **asked)
+    for name in (*SHARING, "samples"):
+        assert again.evidence(name).equals(whole.evidence(name)), name
+    assert essence(again) == essence(whole)
+    assert not list(again.path.rglob("*.npz")), "answers are let go once no probe is left that could ask for them"
+    counts = {p.name: p.cost.counts for p in whole.result.probes}
+    assert counts["robustness.missing_modality"]["remembered fuse"] > 0
+
+
+def test_what_one_probe_asked_the_model_is_not_asked_by_another(tmp_path):
+    run = go(tmp_path / "run", probes=["monitoring.calibration", "robustness.missing_modality", "monitoring.conformal"])
+    asked = {p.name: p.cost.counts.get("fuse", 0) for p in run.result.probes}
+    assert asked["monitoring.calibration"] > 0
+    assert asked["monitoring.conformal"] == 0
+    last = next(p.cost.counts for p in run.result.probes if p.name == "robustness.missing_modality")
+    assert last["remembered fuse"] >= asked["monitoring.calibration"] * 240 // (240 * 3)

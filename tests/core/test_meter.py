@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import muroan.meter as meter_module
-from muroan import Capability, Tabular, TorchModel
+from muroan import Capability, Tabular, Text, TorchModel
 from muroan.checks import PlantedModel, planted
 from muroan.checks.bed import MODALITIES
+from muroan.clean import Clean
 from muroan.errors import BadSample, CannotComplete, NotApplicable
 from muroan.meter import Codes, Meter, Metered
 from muroan.model import Model
@@ -138,7 +141,13 @@ def test_every_row_is_counted_once_and_equal_values_once_only(batch):
     assert model.meter.counts == {"encode image": pictures, "encode text": N, "encode table": N, "fuse": N}
     codes, index = combinations(model, batch, rows=40)
     model.logits(codes, index)
-    assert model.meter.counts["fuse"] == N + 40
+    own = model.codes(batch)[1]
+    new = {tuple(int(i[r]) for i in index.values()) for r in range(40)} - {
+        tuple(int(i[r]) for i in own.values()) for r in range(N)
+    }
+    assert model.meter.counts["fuse"] == N + len(new)
+    assert model.meter.counts["remembered fuse"] == 40 - len(new)
+    assert model.meter.counts["remembered encode image"] == 2 * pictures
     assert model.meter.seconds > 0
 
 
@@ -248,3 +257,182 @@ def test_what_the_model_lacks_is_named(batch):
     with pytest.raises(NotApplicable, match="embeddings, shadows"):
         model.require(Capability.SCORES, Capability.EMBEDDINGS, Capability.SHADOWS)
     model.require(Capability.SCORES)
+
+
+# Remembering
+
+
+class Asked(Labelled):
+    """Counts the rows that it is asked, and answers every question a little differently each time."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}
+
+    def _count(self, what: str, n: int) -> None:
+        self.rows[what] = self.rows.get(what, 0) + n
+
+    def encode(self, modality, values):
+        self._count(modality, len(values))
+        return super().encode(modality, values)
+
+    def decide(self, fused):
+        self._count("decide", len(fused))
+        return super().decide(fused) + sum(self.rows.values()) * 1e-3
+
+
+X = torch.arange(16.0).view(8, 2)
+PAIRS = {"a": torch.tensor([0, 1, 0, 2]), "b": torch.tensor([3, 3, 3, 4])}
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_no_question_is_asked_twice(apart):
+    model = Metered(Asked(), TABLES, apart=apart)
+    codes = {m: model.encode(m, X) for m in TABLES}
+    first = model.logits(codes, PAIRS)
+    assert model.model.rows["decide"] == 3, "two of the four are equal"
+    assert torch.equal(first[0], first[2])
+    again = {m: model.encode(m, X.flip(0)) for m in TABLES}
+    turned = {m: 7 - index.flip(0) for m, index in PAIRS.items()}
+    assert torch.equal(model.logits(again, turned), first.flip(0)), "by content, wherever it stands"
+    spread = {m: codes[m].take(index) for m, index in PAIRS.items()}
+    assert torch.equal(model.logits(spread), first), "whether taken before or by index"
+    asked = "fuse" if apart else "predict"
+    assert model.model.rows["decide"] == model.meter.counts[asked] == 3
+    assert model.meter.counts[f"remembered {asked}"] == 1 + 4 + 4
+    assert model.meter.passes == 12, "whoever attacks the model has not been told"
+    if apart:
+        assert model.model.rows["a"] == model.meter.counts["encode a"] == 8
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_some_known_and_some_new_stand_in_their_places(apart):
+    known, plain = Metered(Labelled(), TABLES, apart=apart), Metered(Labelled(), TABLES, apart=apart, remember=False)
+    g = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        index = {m: torch.randint(0, 8, (30,), generator=g) for m in TABLES}
+        values = {m: X[torch.randint(0, 8, (8,), generator=g)] for m in TABLES}
+        present = {"a": torch.rand(30, generator=g) < 0.5}
+        for there in (present, None):
+            both = [m.logits({k: m.encode(k, v) for k, v in values.items()}, index, there) for m in (known, plain)]
+            assert torch.equal(*both)
+    assert known.meter.counts["remembered fuse" if apart else "remembered predict"] > 600
+    assert not any(k.startswith("remembered") for k in plain.meter.counts)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_the_place_and_what_is_missing_make_another_question(apart):
+    model = Metered(Asked(), TABLES, apart=apart)
+    codes = {m: model.encode(m, X) for m in TABLES}
+    one, other = torch.tensor([1]), torch.tensor([2])
+    model.logits(codes, {"a": one, "b": other})
+    model.logits(codes, {"a": other, "b": one})
+    model.logits(codes, {"a": one, "b": other}, {"b": torch.tensor([False])})
+    model.logits(codes, {"a": one, "b": other}, {"a": torch.tensor([False])})
+    assert model.model.rows["decide"] == 4
+    model.logits(codes, {"a": one, "b": other}, {"a": torch.tensor([True])})
+    assert model.model.rows["decide"] == 4, "nothing is missing: the question of the first line"
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_asked_anew_the_model_is_asked_and_nothing_is_remembered(apart, batch):
+    model = Metered(Asked(), TABLES, apart=apart)
+    codes = {m: model.encode(m, X) for m in TABLES}
+    first = model.logits(codes, PAIRS)
+    assert not torch.equal(model.logits(codes, PAIRS, anew=True), first)
+    new = {m: model.encode(m, X, anew=True) for m in TABLES}
+    assert not torch.equal(model.logits(new, PAIRS), first)
+    assert not torch.equal(model.logits({**new, "a": codes["a"]}, PAIRS), first), "one new code is enough"
+    assert torch.equal(model.logits(codes, PAIRS), first), "what was remembered stays"
+    assert model.model.rows["decide"] == 3 + 3 * 4
+    planted_one = metered(apart=apart)
+    planted_one.of(batch)
+    counts = dict(planted_one.meter.counts)
+    planted_one.of(batch, anew=True)
+    assert all(planted_one.meter.counts[k] == 2 * n for k, n in counts.items() if not k.startswith("remembered"))
+
+
+def test_passes_with_a_graph_are_not_remembered(batch):
+    model = metered()
+    for _ in range(2):
+        model.differentiable(batch.inputs)
+    assert model.meter.counts == {"forward for gradients": 2 * N}
+
+
+def test_what_was_no_answer_is_asked_again():
+    class Failing(Asked):
+        """Raises or answers NaN where the first number of `a` is 2, as long as it is told to."""
+
+        how = "raise"
+
+        def decide(self, fused):
+            logits = super().decide(fused)
+            bad = fused[:, 1] == 2 + X[3, 1]
+            if self.how == "raise" and bool(bad.any()):
+                raise RuntimeError("too much")
+            return torch.where(bad[:, None] & (self.how == "nan"), torch.nan, logits)
+
+    model = Metered(Failing(), TABLES)
+    codes = {m: model.encode(m, X) for m in TABLES}
+    index = {"a": torch.tensor([0, 1]), "b": torch.tensor([3, 3])}
+    for how, error in (("raise", RuntimeError), ("nan", BadSample)):
+        model.model.how = how
+        with pytest.raises(error):
+            model.logits(codes, index)
+    model.model.how = "well"
+    model.logits(codes, index)
+    assert model.model.rows["decide"] == 3 * 2
+
+
+def test_a_code_that_is_no_number_is_not_remembered(batch):
+    class Nan(PlantedModel):
+        def encode(self, modality, values):
+            code = super().encode(modality, values).clone()
+            code[0] = torch.nan
+            return code
+
+    model = Metered(Nan(), MODALITIES)
+    model.encode("table", batch.inputs["table"])
+    model.encode("table", batch.inputs["table"])
+    assert model.meter.counts["encode table"] == N + 1
+
+
+def test_codes_as_long_as_the_longest_text_of_their_call_stay_together():
+    class Padded(Model):
+        name, modalities, classes = "padded", ("a",), ("no", "yes")
+        capabilities = frozenset({Capability.SCORES, Capability.FUSE})
+
+        def encode(self, modality, values):
+            longest = max(len(v) for v in values)
+            return torch.tensor([[*map(float, map(ord, v)), *[0.0] * (longest - len(v))] for v in values])
+
+    model = Metered(Padded(), {"a": Text()})
+    assert model.encode("a", ["ab", "a"]).data.shape == (2, 2)
+    assert model.encode("a", ["a", "abc", "ab"]).data.shape == (3, 3)
+    assert model.encode("a", ["ab"]).data.tolist() == [[97, 98]]
+
+
+def test_what_a_batch_knows_of_its_contents_is_not_read_again_and_is_dropped_with_them(batch, monkeypatch):
+    model = metered()
+    clean = Clean.observe(model, batch)
+    expected = model.of(batch.take([5, 1]))
+    monkeypatch.setattr(meter_module, "keys_of", lambda values: 1 / 0)
+    known = clean.batch.take([5, 1])
+    assert torch.equal(model.of(known), expected)
+    for changed in (
+        known.with_inputs(table=known.inputs["table"] + 1),
+        replace(known, inputs={**known.inputs, "table": known.inputs["table"].clone()}),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            model.of(changed)
+
+
+def test_only_codes_of_the_clean_pass_outlast_a_probe(batch):
+    model = metered()
+    clean = Clean.observe(model, batch)
+    model.encode("text", ["another"])
+    model.forget_codes(*clean.codes.values())
+    model.meter.counts.clear()
+    model.of(clean.batch)
+    assert not any(k.startswith("encode") for k in model.meter.counts)
+    model.encode("text", ["another"])
+    assert model.meter.counts["encode text"] == 1

@@ -269,7 +269,7 @@ def test_each_picture_and_region_is_encoded_once(seed: int) -> None:
     picture = batch.keys["image"][parts["image"].sample]
     distinct = {(int(p), *b) for p, b in zip(picture, parts["image"].box.tolist(), strict=True)}
     assert model.meter.counts["encode image"] == len(distinct) < len(parts["image"].sample)
-    assert model.meter.counts["fuse"] == sum(len(p.sample) for p in parts.values())
+    assert model.meter.passes == sum(len(p.sample) for p in parts.values())
 
 
 @settings(max_examples=15, deadline=None)
@@ -486,10 +486,10 @@ def test_random_draws_do_not_depend_on_the_batch_and_few_are_never_repeated() ->
 def test_no_more_draws_than_asked_for() -> None:
     removal = look(planted_model(), planted_batch())
     shape = {"image": torch.tensor([[[0, 0, 2, 2]]])}
-    before = removal.clean.model.meter.counts["fuse"]
+    before = removal.clean.model.meter.passes
     drawn = best_of(removal, shape, torch.tensor([21]), removal.clean.keys("x"))
     assert drawn.tries.tolist() == [21]
-    assert removal.clean.model.meter.counts["fuse"] - before == 21
+    assert removal.clean.model.meter.passes - before == 21
     assert not drawn.success.any()
     assert best_of(removal, shape, torch.tensor([0]), removal.clean.keys("x")).tries.tolist() == [0]
 

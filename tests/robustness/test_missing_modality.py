@@ -210,7 +210,9 @@ def test_neutral_values_are_encoded_once_and_nothing_else_is() -> None:
     clean = Clean.observe(metered, data.load(range(50)).batch)
     metered.meter = Meter()
     rows = PROBE.observe(clean).rows
-    assert metered.meter.counts == {"encode left": 1, "encode right": 1, "fuse": 100}
+    assert metered.meter.passes == 100
+    encoded = {k: n for k, n in metered.meter.counts.items() if k.startswith("encode")}
+    assert encoded == {"encode left": 1, "encode right": 1}
     assert len(rows) == 3 * 50
 
 

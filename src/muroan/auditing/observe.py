@@ -63,7 +63,11 @@ def each_or_halves(
 
 
 def clean_pass(model: Metered, batch: Batch, split: str, seed: int) -> tuple[list[Clean], list[Quarantined]]:
-    """The clean pass, in one piece where the model takes every sample, else in the pieces that it takes."""
+    """The clean pass, in one piece where the model takes every sample, else in the pieces that it takes.
+
+    What is remembered of samples before is forgotten: what is found about these depends on no others.
+    """
+    model.forget()
     done, bad = each_or_halves(
         len(batch),
         lambda index: Clean.observe(
@@ -141,6 +145,7 @@ def prepare(probe: Probe, model: Metered, reference: Dataset | None, seed: int) 
     if reference is None:
         return Prepared(stopped=f"{NotApplicable.__name__}: needs a reference disjoint from the data audited")
     start, model.meter = time.perf_counter(), Meter()
+    model.forget()
     try:
         values = {probe.name: probe.prepare(model, reference, seed)}
     except (NotApplicable, CannotComplete) as error:
@@ -167,6 +172,7 @@ def observe(probe: Probe, pieces: Sequence[Clean], prepared: Prepared | None = N
     for clean in pieces:
         model = clean.model
         model.meter = Meter()
+        model.forget_codes(*clean.codes.values())  # answers are shared by all probes, codes by the clean pass and each
         done, bad = each_or_halves(len(clean), partial(_observe_some, probe, clean), clean.batch.ids, probe.name)
         out.meter.merge(model.meter)
         out.quarantined.extend(bad)

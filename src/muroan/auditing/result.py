@@ -83,12 +83,22 @@ class Environment(_Document):
 
 
 class Cost(_Document):
-    """counts: rows through each part of the model (`Meter.counts`); model_seconds: spent inside the model;
-    seconds: wall time of the probe, so that the difference is Muroan's own."""
+    """counts: rows through each part of the model, and rows whose answer was remembered (`Meter.counts`);
+    model_seconds: spent inside the model; seconds: wall time of the probe, so that the difference is Muroan's own."""
 
     counts: dict[str, int] = Field(default_factory=dict)
     model_seconds: float = 0.0
     seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """Rows that passed through some part of the model."""
+        return sum(self.counts.values()) - self.remembered
+
+    @property
+    def remembered(self) -> int:
+        """Rows that were not asked about again."""
+        return sum(n for what, n in self.counts.items() if what.startswith("remembered "))
 
     @property
     def overhead(self) -> float | None:

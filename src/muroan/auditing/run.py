@@ -36,6 +36,9 @@ def observe_plan(plan: Plan, out: Path, *, engine: str = "local", show_progress:
     )
     shards = plan.shards
     todo = [s for s in shards if not _done(run, s)]
+    for shard in shards:
+        if shard not in todo:
+            run.let_go(shard.name)
     metered = Metered(plan.model, plan.data.audited.schema.modalities)
     total = sum(len(s.index) for s in todo)
     fitted: dict[str, Prepared] = {}
@@ -63,9 +66,13 @@ def _done(run: Run, shard: Shard) -> bool:
 def observe_shard(
     plan: Plan, run: Run, metered: Metered, shard: Shard, advance: Advance, fitted: Mapping[str, Prepared]
 ) -> None:
-    """One shard: load, clean pass, every probe that has not seen it yet. fitted: what probes prepared, by name."""
+    """One shard: load, clean pass, every probe that has not seen it yet. fitted: what probes prepared, by name.
+
+    What the model answered to a probe is kept until those after it are done too, and put back when the shard is gone on
+    with: in the last digit an answer may depend on what else was asked with it, so it must be that one again.
+    """
     data = dict(plan.data.items())[shard.split]
-    pending = [p for p in plan.asked() if p.name in shard.wanted and not run.done(p.name, shard.name)]
+    asked = [p.name for p in plan.asked() if p.name in shard.wanted]
     start = time.perf_counter()
     metered.meter = Meter()
     loaded = data.load(shard.index)
@@ -81,14 +88,22 @@ def observe_shard(
         rows = pl.concat(frames, how="diagonal_relaxed") if frames else None
         seconds = time.perf_counter() - start
         run.save(SAMPLES, shard.name, Observed(rows, [], quarantined, metered.meter, seconds))
-    for probe in pending:
+    for probe in plan.asked():
+        if probe.name not in asked:
+            continue
+        if run.done(probe.name, shard.name):
+            run.put_back(probe.name, shard.name, metered.answers)
+            continue
         advance(0, probe.name)
+        known = metered.answers.count
         try:
             some = restricted(pieces, data, shard.index, shard.wanted[probe.name])
             observed = observe(probe, some, fitted.get(probe.name))
         except (NotApplicable, CannotComplete) as error:
             observed = Observed(None, stopped=f"{type(error).__name__}: {error}")
-        run.save(probe.name, shard.name, observed)
+        answers = metered.answers.since(known) if probe.name != asked[-1] else None
+        run.save(probe.name, shard.name, observed, answers)
+    run.let_go(shard.name)
 
 
 def _environment() -> Environment:

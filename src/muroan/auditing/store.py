@@ -4,6 +4,7 @@
     evidence/samples/<shard>.parquet    the clean pass, one row a sample
     evidence/<probe>/<shard>.parquet    what a probe observed
     evidence/<probe>/<shard>.json       what that cost, what was quarantined, what is worth showing
+    evidence/<probe>/<shard>.npz        the model's answers, while other probes are still to see the shard
     exhibits/<probe>/...                pictures
     findings.json, report.html, junit.xml, findings.sarif
 
@@ -26,11 +27,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from muroan.auditing.observe import Observed
 from muroan.dataset import Quarantined
 from muroan.errors import AskedWrongly, CannotComplete
 from muroan.finding import Exhibit
+from muroan.memo import Kept, Memo
 from muroan.probe import Shown
 
 PLAN = "audit.json"
@@ -145,8 +148,8 @@ class Run:
         """Whether this shard of a probe was observed to its end."""
         return self._evidence(probe, shard, "parquet").is_file()
 
-    def save(self, probe: str, shard: str, observed: Observed) -> None:
-        """One observed shard: pictures first, rows last."""
+    def save(self, probe: str, shard: str, observed: Observed, answers: Kept | None = None) -> None:
+        """One observed shard: pictures first, rows last. answers: of the model, for the probes that come after."""
         exhibits = []
         for k, shown in enumerate(observed.shown):
             exhibits.append(self._exhibit(probe, f"{shard}-{k}", shown))
@@ -159,8 +162,24 @@ class Run:
             "stopped": observed.stopped,
         }
         write_whole(self._evidence(probe, shard, "json"), json.dumps(record).encode())
+        if answers is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, first=answers.first, keys=answers.keys, logits=answers.columns[0].numpy())
+            write_whole(self._evidence(probe, shard, "npz"), buffer.getvalue())
         rows = observed.rows if observed.rows is not None else pl.DataFrame()
         write_whole(self._evidence(probe, shard, "parquet"), _parquet(rows))
+
+    def put_back(self, probe: str, shard: str, memo: Memo) -> None:
+        """What the model answered to a probe that is done with this shard."""
+        path = self._evidence(probe, shard, "npz")
+        if path.is_file():
+            with np.load(path) as found:
+                memo.restore(Kept(int(found["first"]), found["keys"], [torch.from_numpy(found["logits"])]))
+
+    def let_go(self, shard: str) -> None:
+        """Remove what the model answered, once all probes are done with this shard."""
+        for path in (self.path / "evidence").glob(f"*/{shard}.npz"):
+            path.unlink()
 
     def _exhibit(self, probe: str, name: str, shown: Shown) -> Exhibit:
         panels = []
@@ -227,7 +246,7 @@ class Run:
     def sweep(self) -> None:
         """Remove what a killed writer left aside."""
         for left in self.path.rglob(".*"):
-            if re.fullmatch(r"\..+\.(parquet|json|png|html|xml|sarif)\.[a-z0-9_]{8}", left.name):
+            if re.fullmatch(r"\..+\.(parquet|json|npz|png|html|xml|sarif)\.[a-z0-9_]{8}", left.name):
                 left.unlink(missing_ok=True)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from muroan.auditing.observe import clean_pass, observe, prepare
+from muroan.auditing.observe import clean_pass, observe, prepare, restricted, selection
 from muroan.auditing.plan import Plan
 from muroan.errors import CannotComplete, NotApplicable
 from muroan.meter import Metered
@@ -35,16 +35,17 @@ def trial(plan: Plan, samples: int = 48) -> list[TrialCost]:
         if ready.stopped:
             reasons[name] = ready.stopped.partition(": ")[2]
     for split, data in plan.data.items():
-        for probe in plan.asked():
-            if split not in probe.splits or fitted[probe.name].stopped:
-                continue
+        asked = [p for p in plan.asked() if split in p.splits and not fitted[p.name].stopped]
+        # One clean pass for all, as in the audit: what one probe has asked the next does not ask again.
+        tried = selection(data, samples, plan.seed, split)
+        loaded = data.load(tried) if asked else None
+        if loaded is None or loaded.batch is None:
+            continue
+        pieces, _ = clean_pass(metered, loaded.batch, split, plan.seed)
+        for probe in asked:
             index = plan.samples(probe, split, data)
-            loaded = data.load(index[:samples])
-            if loaded.batch is None:
-                continue
-            pieces, _ = clean_pass(metered, loaded.batch, split, plan.seed)
             try:
-                observed = observe(probe, pieces, fitted[probe.name])
+                observed = observe(probe, restricted(pieces, data, tried, set(index)), fitted[probe.name])
             except (NotApplicable, CannotComplete) as error:
                 reasons[probe.name] = str(error)
                 continue

@@ -115,7 +115,8 @@ class Matched(Elsewhere):
 
     def arrives(self, clean: Clean) -> Arrived:
         values, own, _ = clean.distinct(self.modality)
-        return self.instead(clean, clean.model.encode(self.modality, values), own, torch.ones_like(own) > 0)
+        codes = clean.model.encode(self.modality, values, anew=True)
+        return self.instead(clean, codes, own, torch.ones_like(own) > 0)
 
     def nothing(self) -> Matched:
         return self

@@ -70,7 +70,7 @@ class AdversarialTraining(Retraining):
 
 def attacked(model: Model, batch: Batch, allowed: Mapping[str, Budget], steps: int, seed: int) -> Batch:
     """The worst of a batch that a short attack finds, as inputs without a graph; in the model's present mode."""
-    metered = Metered(model, batch.modalities)
+    metered = Metered(model, batch.modalities, remember=False)
     texts = {m: b for m, b in allowed.items() if b.words}
     rest = {m: b for m, b in allowed.items() if not b.words}
     with torch.enable_grad():

@@ -85,7 +85,7 @@ class Voting(Defended):
             plain = {m: v.detach() if isinstance(v, Tensor) else v for m, v in inputs.items()}
             none = torch.zeros(n, dtype=torch.long)
             batch = Batch(self.kinds, plain, none, [str(i) for i in range(n)], present=dict(present or {}))
-            return salient_points(Removal(Clean.observe(Metered(self.inner, self.kinds), batch)))
+            return salient_points(Removal(Clean.observe(Metered(self.inner, self.kinds, remember=False), batch)))
         boxes = {}
         for m, kind in self.kinds.items():
             most = int(kind.points(inputs[m]).max()) if len(inputs[m]) else 0

@@ -49,7 +49,7 @@ class RemovalTraining(Retraining):
 
     def objective(self, model: Model, data: Dataset, seed: int) -> Objective:
         def without_a_part(batch: Batch) -> Tensor:
-            removal = Removal(Clean.observe(Metered(model, batch.modalities), batch))
+            removal = Removal(Clean.observe(Metered(model, batch.modalities, remember=False), batch))
             less = batch.with_inputs(**removal.apply(_some(self.parts(removal), len(batch))))
             return eased(task_loss(model, less), self.clean, model, batch)
 

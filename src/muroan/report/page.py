@@ -383,7 +383,8 @@ def _total_cost(result: Result) -> dict[str, str]:
     whole = sum(p.cost.seconds for p in result.probes)
     share = (whole - inside) / inside if inside > 0 else None
     return {
-        "rows": figures.count(sum(n for p in result.probes for n in p.cost.counts.values())),
+        "rows": figures.count(sum(p.cost.rows for p in result.probes)),
+        "remembered": figures.count(sum(p.cost.remembered for p in result.probes)),
         "model": figures.seconds(inside),
         "all": figures.seconds(whole),
         "overhead": _overhead(share),

@@ -96,7 +96,7 @@ class CodeAttack(Attack):
         open_ = (~stage.left({}, stage.every)).nonzero().flatten() if self.stop and words else stage.every
         best = self._ascent(stage, moving, plan.climb(stage), open_, seed)
         if plan.again and moving and words:
-            moved = {m: model.encode(m, v) for m, v in best.inputs.items()}
+            moved = {m: model.encode(m, v, anew=True) for m, v in best.inputs.items()}
             stays = stage.left(moved, stage.every) if plan.holds else torch.zeros(n, dtype=torch.bool)
             said = {m: s.unless(stays, said[m]) for m, s in plan.again(clean.having({}, moved)).items()}
         texts = {m: s.texts for m, s in said.items() if s.texts != list(clean.batch.inputs[m])}

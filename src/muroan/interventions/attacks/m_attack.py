@@ -64,11 +64,11 @@ class MAttack(TargetedCodes):
                 ids = [batch.ids[i] for i in sample.tolist()]
                 value = cropped(value, self.crop, sample_keys(ids, seed, self.name, "source", step[0]))
                 theirs = cropped(targets[sample], self.crop, sample_keys(ids, seed, self.name, "target", step[0]))
-                wanted = model.encode(m, theirs).data
+                wanted = model.encode(m, theirs, anew=True).data
             code = model.encode_differentiable(m, value)
             own = code
             if crops and self.stop:
-                own = model.encode(m, x[m].detach()).data
+                own = model.encode(m, x[m].detach(), anew=True).data
             step[0] += 1
             return (code * wanted).sum(dim=1), {m: own}
 

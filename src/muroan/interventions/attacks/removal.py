@@ -107,12 +107,12 @@ class Removal:
         """Logits [N, K] with nothing removed, through the same steps as any removal: erase, encode, fuse.
 
         What differs from the clean pass is the measurement's own doing (a second preprocessing, a model that
-        answers differently each time), and no removal may then be blamed for it.
+        answers differently each time), and no removal may then be blamed for it. So the model really is asked again.
         """
         codes = {}
         for m, modality in self.modalities.items():
             nothing = torch.zeros(len(self.values[m]), 1, 2 * modality.axes, dtype=torch.long)
-            codes[m] = self.clean.model.encode(m, self.erased(m, self.values[m], nothing))
+            codes[m] = self.clean.model.encode(m, self.erased(m, self.values[m], nothing), anew=True)
         return self.clean.model.logits(codes, self.clean.index, dict(self.clean.batch.present) or None)
 
     def apply(self, boxes: Boxes) -> dict[str, Value]:
@@ -145,7 +145,9 @@ class Removal:
         place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
         n = int((~untouched).sum())
         gone, kept = first[order[:n]], first[order[n:]]
-        codes = self.clean.model.encode(m, self.erased(m, take(self.values[m], value[gone]), boxes[gone]))
+        values = self.erased(m, take(self.values[m], value[gone]), boxes[gone])
+        keys = None if isinstance(values, list) else self.clean.codes[m].keys_without(value[gone], boxes[gone])
+        codes = self.clean.model.encode(m, values, keys=keys)
         if len(kept):
             codes = Codes.concat([codes, self.clean.codes[m].take(value[kept])])
         return codes, place[at]

@@ -15,8 +15,8 @@ from muroan.modality import copy, put, where
 
 
 def nothing(model: Metered, batch: Batch) -> Attacked:
-    """The null change: the samples themselves, put to the model again."""
-    logits = model.of(batch) if len(batch) else torch.zeros(0, len(model.classes))
+    """The null change: the samples themselves, put to the model again, whatever is remembered of them."""
+    logits = model.of(batch, anew=True) if len(batch) else torch.zeros(0, len(model.classes))
     return Attacked(batch, torch.zeros(len(batch), dtype=torch.bool), logits)
 
 

@@ -110,7 +110,7 @@ class _Search:
         for query in range(self.settings.queries):
             moved = [names[query % len(names)]] if query else names
             new = {m: self._proposed(m, query) if query else self._stripes(m) for m in moved}
-            coded = {m: self.stage.model.encode(m, v) for m, v in new.items()}
+            coded = {m: self.stage.model.encode(m, v, anew=True) for m, v in new.items()}
             logits = self.stage.logits({**self.codes, **coded}, self.sample)
             labels = self.stage.labels[self.sample]
             found, turned = margin(logits, labels), logits.argmax(dim=1) != labels

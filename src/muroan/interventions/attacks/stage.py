@@ -61,8 +61,11 @@ class Stage:
         return self.logits(codes, rows).argmax(dim=1) != self.labels[rows]
 
     def with_values(self, x: Mapping[str, Value], rows: Tensor) -> Tensor:
-        """Logits of the samples `rows` with other values of some modalities, row by row, which are encoded."""
-        return self.logits({m: self.model.encode(m, v) for m, v in x.items()}, rows)
+        """Logits of the samples `rows` with other values of some modalities, row by row, which are encoded.
+
+        Texts may come again; what a search made of a picture does not.
+        """
+        return self.logits({m: self.model.encode(m, v, anew=isinstance(v, Tensor)) for m, v in x.items()}, rows)
 
     def differentiable(self, x: Mapping[str, Tensor | Embedded], rows: Tensor) -> Tensor:
         """The same with a graph back to the values."""

@@ -172,7 +172,7 @@ class Universal(Probe):
         # One patch for all: equal pictures are equal with it, so their keys still hold. The rest keeps its codes.
         batch = replace(clean.batch, inputs={**clean.batch.inputs, m: pictures})
         distinct, index = batch.unique(m)
-        codes = {**clean.codes, m: clean.model.encode(m, distinct)}
+        codes = {**clean.codes, m: clean.model.encode(m, distinct, anew=True)}
         predicted = clean.model.logits(codes, {**clean.index, m: index}, batch.present or None).argmax(dim=1)
         return clean.rows(
             condition,

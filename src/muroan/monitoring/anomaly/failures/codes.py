@@ -48,7 +48,7 @@ def embedded(clean: Clean) -> tuple[Tensor, str]:
         codes, index = clean.codes, clean.index
         if not model.apart:
             # Whole-model calls have no codes: they are made for this question alone, and counted.
-            whole, model = model, Metered(model.model, model.modalities)
+            whole, model = model, Metered(model.model, model.modalities, remember=False)
             model.meter = whole.meter
             codes, index = model.codes(clean.batch)
         out, what = model.fused(codes, index, clean.batch.present or None).flatten(1).double(), FUSED

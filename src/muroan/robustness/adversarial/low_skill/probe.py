@@ -205,7 +205,8 @@ class LowSkill(Probe):
 
 
 def _rows(clean: Clean, condition: str, tricks: Mapping[str, Trick], done: Mapping[str, Done]) -> pl.DataFrame:
-    predicted = clean.having({m: (d.codes, d.own) for m, d in done.items()}).argmax(dim=1)
+    new = {m: (d.codes, d.own) for m, d in done.items()}
+    predicted = clean.having(new, anew=condition == NULL).argmax(dim=1)
     nobody = torch.zeros(len(clean), dtype=torch.bool)
     return clean.rows(
         condition,

@@ -45,7 +45,7 @@ def random_changes(model: Metered, batch: Batch, budgets: Mapping[str, Budget], 
         changed = {}
         for m, (low, high) in ends.items():
             coin = signs(keys[m][left.numpy()] ^ np.uint64(key("try", t)), *low.shape[1:])
-            changed[m] = model.encode(m, torch.where(coin, high[left], low[left]))
+            changed[m] = model.encode(m, torch.where(coin, high[left], low[left]), anew=True)
         changed |= {m: pool.take(left * TEXTS + t % TEXTS) for m, pool in pools.items()}
         logits = stage.logits(changed, left)
         turned = logits.argmax(dim=1) != stage.labels[left]

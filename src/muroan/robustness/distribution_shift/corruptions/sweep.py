@@ -90,7 +90,7 @@ class Sweep:
             new: Iterable[Changed] = [Changed(some)]
             if p is not None:
                 new = self.changed(p, some, severities, [contents[i] for i in part])
-            for outcome, (change, codes, which) in zip(outcomes, self._encoded(new), strict=True):
+            for outcome, (change, codes, which) in zip(outcomes, self._encoded(new, again=p is None), strict=True):
                 outcome.logits[at] = self.clean.having({self.modality: (codes, which[mine])}, at)
                 outcome.changed[at] = differ(change.values, some)[mine]
                 if change.similarity is not None and change.tries is not None:
@@ -99,17 +99,18 @@ class Sweep:
                 self.gate.judge.forget()
         return [self._rows(p, severity, outcome) for severity, outcome in zip(severities, outcomes, strict=True)]
 
-    def _encoded(self, changes: Iterable[Changed]) -> Iterator[tuple[Changed, Codes, Tensor]]:
-        """Each change with codes, and which of them is each value's own."""
+    def _encoded(self, changes: Iterable[Changed], *, again: bool) -> Iterator[tuple[Changed, Codes, Tensor]]:
+        """Each change with codes, and which of them is each value's own; again: of what the model was asked before."""
         encode = self.clean.model.encode
         if not self._texts:
             for change in changes:
-                yield change, encode(self.modality, change.values), torch.arange(len(change.values))
+                # Hardly a changed value comes twice, and a picture's key takes as long as a small encoder.
+                yield change, encode(self.modality, change.values, anew=True), torch.arange(len(change.values))
             return
         # Texts at neighbouring severities are often the same: each is encoded once for all of them.
         texts = list(changes)
         unlike, which, _ = distinct([t for change in texts for t in change.values])
-        codes = encode(self.modality, unlike)
+        codes = encode(self.modality, unlike, anew=again)
         yield from ((change, codes, own) for change, own in zip(texts, which.view(len(texts), -1), strict=True))
 
     def _rows(self, p: Perturbation | None, severity: int, outcome: Outcomes) -> pl.DataFrame:
