@@ -20,7 +20,7 @@ from muroan.estimate import paired_difference, proportion
 from muroan.interventions.attacks.time_shift import TimeShift
 from muroan.interventions.perturbations.signal import shifted
 from muroan.meter import Metered
-from muroan.models.watch.recipe import train
+from muroan.models.watch.network import train
 from muroan.randomness import choose, sample_keys, uniform
 
 SEEDS, SHARES, WINDOWS = (1, 2, 3), (0.05, 0.1, 0.2), 300

@@ -11,7 +11,7 @@ from muroan.batch import Batch
 from muroan.data.multiple_features import multiple_features
 from muroan.model import TorchModel
 from muroan.models.digit_views import train
-from muroan.models.digit_views.recipe import SCHEDULE
+from muroan.models.digit_views.network import SCHEDULE
 
 VIEWS = ("fourier", "profiles", "pixels")
 

@@ -13,8 +13,7 @@ from muroan.data.multiple_features import VIEWS, multiple_features
 from muroan.errors import AskedWrongly, CannotComplete, MuroanError
 from muroan.model import Capability, TorchModel
 from muroan.models.digit_views import digit_views_model, network
-from muroan.models.digit_views.network import FILE
-from muroan.models.digit_views.recipe import SCHEDULE
+from muroan.models.digit_views.network import FILE, SCHEDULE
 from muroan.models.shipped import save
 from muroan.references import open_data, open_model
 

@@ -1,4 +1,4 @@
-"""Weights that ship: float16 with the facts of their training, read back into a network of the same shape."""
+"""What networks that ship share: how small ones are trained, and weights on disk with the facts of their training."""
 
 from __future__ import annotations
 
@@ -11,10 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
+from muroan.batch import Batch
+from muroan.dataset import Dataset
 from muroan.errors import CannotComplete
 from muroan.mitigation import load_state, state
+from muroan.model import TorchModel
+from muroan.training import Schedule, Trained, Trainer
+
+
+def fit(model: TorchModel, members: Dataset, schedule: Schedule, *, noise: float, name: str, seed: int) -> Trained:
+    """Trains by cross-entropy, with normal noise of this standard deviation on every number of every input.
+
+    name: of the training; draws depend on it and on the seed.
+    """
+
+    def loss(batch: Batch) -> Tensor:
+        noised = {m: x + noise * torch.randn_like(x) for m, x in batch.inputs.items()}
+        return functional.cross_entropy(model.predict(noised), batch.targets)
+
+    return Trainer(name=name).fit(model.trainable(), loss, members, schedule, seed=seed)
 
 
 def save(path: Path, network: nn.Module, facts: Mapping[str, Any]) -> None:

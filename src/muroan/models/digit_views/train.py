@@ -11,8 +11,7 @@ from dataclasses import asdict
 import torch
 
 from muroan.models import shipped
-from muroan.models.digit_views.network import FILE
-from muroan.models.digit_views.recipe import NOISE, SCHEDULE, train
+from muroan.models.digit_views.network import FILE, NOISE, SCHEDULE, train
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

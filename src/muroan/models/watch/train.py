@@ -13,8 +13,7 @@ import torch
 
 from muroan.data.watch import watch, watch_other_arm
 from muroan.models import shipped
-from muroan.models.watch.network import FILE, RIGHT_ARM
-from muroan.models.watch.recipe import NOISE, SCHEDULE, train
+from muroan.models.watch.network import FILE, NOISE, RIGHT_ARM, SCHEDULE, train
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
