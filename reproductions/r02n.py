@@ -34,8 +34,7 @@ from muroan.data.watch import SUBJECTS, watch, watch_other_arm
 from muroan.dataset import Dataset, Splits
 from muroan.estimate import difference
 from muroan.interventions.perturbations import Draws, of_kind
-from muroan.interventions.perturbations.image import REFERENCE_SIZE
-from muroan.modality import Image
+from muroan.interventions.perturbations.image import scale_of
 from muroan.model import TorchModel
 from muroan.randomness import choose, key, sample_keys
 from muroan.robustness.distribution_shift.corruptions.sides import mmi
@@ -123,7 +122,7 @@ def under_changes(models: Models, batch: Batch) -> dict[Change, Floats]:
     """The same under every perturbation that fits, made once for all models."""
     out: dict[Change, Floats] = {}
     for m, modality in batch.modalities.items():
-        scale = min(modality.size) / REFERENCE_SIZE if isinstance(modality, Image) else 1.0
+        scale = scale_of(modality)
         contents = digests(batch.inputs[m])
         for p in of_kind(modality.kind):
             if p.fits(modality) is not None or p.wants is not None:

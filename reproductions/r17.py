@@ -15,9 +15,8 @@ from _emoji_towers import OTHER, SEEDS, pairs, tower
 
 from muroan.budget import Budget
 from muroan.estimate import mean, paired_difference, proportion
-from muroan.interventions.attacks.attack_vlm import AttackVLM
+from muroan.interventions.attacks.attack_vlm import AttackVLM, random_gradient
 from muroan.interventions.attacks.losses import loss_of
-from muroan.interventions.attacks.random_gradient import random_gradient
 from muroan.meter import Metered
 from muroan.randomness import sample_keys
 

@@ -13,10 +13,9 @@ from muroan.budget import Budget
 from muroan.checks.bed import MODALITIES as KINDS
 from muroan.checks.bed import PlantedAligned, planted
 from muroan.errors import AskedWrongly
-from muroan.interventions.attacks.attack_vlm import AttackVLM
+from muroan.interventions.attacks.attack_vlm import AttackVLM, random_gradient
 from muroan.interventions.attacks.co_attack import CoAttack, divergence
 from muroan.interventions.attacks.m_attack import MAttack, cropped
-from muroan.interventions.attacks.random_gradient import random_gradient
 from muroan.interventions.attacks.sga import SGA, scaled
 from muroan.interventions.attacks.surrogates import Surrogates
 from muroan.interventions.attacks.transfer import transfer

@@ -11,8 +11,7 @@ from muroan.batch import Batch
 from muroan.checks import PlantedModel, planted
 from muroan.checks.bed import MODALITIES
 from muroan.errors import AskedWrongly
-from muroan.interventions.attacks.apgd import APGD
-from muroan.interventions.attacks.apgd_targeted import APGDTargeted
+from muroan.interventions.attacks.apgd import APGD, APGDTargeted
 from muroan.interventions.attacks.ensemble import BESIDE, GRADIENT, MEMBERS, Ensemble
 from muroan.meter import Metered
 

@@ -12,8 +12,9 @@ from muroan.auditing.observe import observe_all
 from muroan.checks import PlantedModel, planted
 from muroan.checks.alarms import findings
 from muroan.errors import AskedWrongly
-from muroan.interventions.attacks.low_skill import BLOCK, EMOJI, PAIRS, TRICKS, named, scale_of
+from muroan.interventions.attacks.low_skill import BLOCK, EMOJI, PAIRS, TRICKS, named
 from muroan.interventions.perturbations import Draws
+from muroan.interventions.perturbations.image import scale_of
 from muroan.randomness import sample_keys
 from muroan.registry import organism
 from muroan.robustness.adversarial.low_skill.macro_f1 import drops, macro_f1

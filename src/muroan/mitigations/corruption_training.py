@@ -12,10 +12,10 @@ from muroan.batch import Batch, Schema
 from muroan.dataset import Dataset
 from muroan.errors import AskedWrongly, unknown
 from muroan.interventions.perturbations import SEVERITIES, TABLE, Draws, Perturbation, of_kind
-from muroan.interventions.perturbations.image import REFERENCE_SIZE
+from muroan.interventions.perturbations.image import scale_of
 from muroan.losses import task_loss
 from muroan.mitigation import Objective, Retraining
-from muroan.modality import Image, Modality, Value, concatenate, take
+from muroan.modality import Modality, Value, copy, put, take
 from muroan.model import Model
 from muroan.randomness import key, sample_keys, uniform
 from muroan.registry import register
@@ -115,26 +115,13 @@ class CorruptionTraining(Retraining):
         weight = np.array([1 / sum(q is p for q, _ in ways) for p, _ in ways])
         edges = np.cumsum(weight / weight.sum())
         which = np.searchsorted(edges[:-1], way, side="right")
-        at, pieces = [], []
+        new = copy(values)
         for k in np.unique(which[hit]):
             p, severity = ways[k]
-            mine = np.flatnonzero(hit & (which == k)).tolist()
-            draws = Draws(keys[mine] ^ np.uint64(key(p.name)))
-            at += mine
-            pieces.append(p(take(values, mine), severity, draws, modality, scale=self._scale(modality)))
-        return _put(values, at, pieces)
+            mine = np.flatnonzero(hit & (which == k))
+            draws, at = Draws(keys[mine] ^ np.uint64(key(p.name))), torch.from_numpy(mine)
+            put(new, at, p(take(values, at), severity, draws, modality, scale=self._scale(modality)))
+        return new
 
     def _scale(self, modality: Modality) -> float:
-        if not self.scale_to_size or not isinstance(modality, Image):
-            return 1.0
-        return min(modality.size) / REFERENCE_SIZE
-
-
-def _put(values: Value, at: list[int], pieces: list[Value]) -> Value:
-    """Values with the rows `at` replaced by those of the pieces, in order."""
-    if not at:
-        return values
-    if isinstance(values, Tensor):
-        return values.index_copy(0, torch.tensor(at), concatenate(pieces).to(values.dtype))
-    new = dict(zip(at, concatenate(pieces), strict=True))
-    return [new.get(i, text) for i, text in enumerate(values)]
+        return scale_of(modality) if self.scale_to_size else 1.0

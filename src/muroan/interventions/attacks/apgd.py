@@ -1,13 +1,15 @@
-"""Auto-PGD: gradient descent that finds its own step length, on any number of inputs at once.
+"""Auto-PGD: gradient descent that finds its own step length, on any number of inputs at once; and towards one class.
 
 Source: Croce & Hein, ICML 2020, algorithm 1, per sample: a step with momentum; at checkpoints, a sample whose loss has
 not risen often enough, or whose best has not moved since the last one, halves its step and goes back to its best point.
+Section 4: towards one other class after another (targeted DLR, AutoAttack's APGD-T with its nine targets).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,8 +18,8 @@ from torch import Tensor
 from muroan.budget import Budget
 from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.ascent import Inputs, Room, Walk, direction
-from muroan.interventions.attacks.gradient_attack import GradientAttack
-from muroan.interventions.attacks.losses import loss_of, ratio
+from muroan.interventions.attacks.gradient_attack import Goal, GradientAttack
+from muroan.interventions.attacks.losses import loss_of, ratio, targeted_ratio
 from muroan.modality import rowwise, where
 from muroan.registry import register
 
@@ -25,6 +27,7 @@ RISING = 0.75
 """Share of a period's steps on which the loss has to rise for the step to stay as long as it is."""
 AHEAD = 0.75
 """Weight of the gradient's step beside the momentum's."""
+MOST_TARGETS = 9
 
 
 def periods(steps: int) -> Iterator[int]:
@@ -89,23 +92,32 @@ class Adaptive(Walk):
         return x, {m: where(back, self.best_gradient[m], g) for m, g in gradients.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Adaptive(GradientAttack):
+    """What APGD and its targeted version share. first: the first step as a share of the radius (AutoAttack takes 2,
+    attacks on vision-language models 1)."""
+
+    steps: int = 50
+    restarts: int = 1
+    first: float = 2.0
+
+    def walk(self, rows: int) -> Walk:
+        return Adaptive(rows, self.steps, self.first)
+
+
 @register
 @dataclass(frozen=True, kw_only=True)
-class APGD(GradientAttack):
+class APGD(_Adaptive):
     """Nothing to tune but the number of steps: the attack that robustness is usually claimed against.
 
     objective: "odds" climbs cross-entropy on a scale that does not saturate, "ratio" the difference of logits ratio,
-    which no scaling of the logits can hide. first: the first step as a share of the radius (AutoAttack takes 2,
-    attacks on vision-language models 1).
+    which no scaling of the logits can hide.
     """
 
     name = "apgd"
     source = "Croce & Hein, ICML 2020, algorithm 1; multi-input: survey equation 1"
 
-    steps: int = 50
-    restarts: int = 1
     objective: Literal["odds", "ratio"] = "odds"
-    first: float = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,5 +127,34 @@ class APGD(GradientAttack):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return (loss_of if self.objective == "odds" else ratio)(logits, labels)
 
-    def walk(self, rows: int) -> Walk:
-        return Adaptive(rows, self.steps, self.first)
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class APGDTargeted(_Adaptive):
+    """APGD on the targeted difference of logits ratio, towards each of the runner-up classes in turn.
+
+    An attack that only leaves the decision climbs towards whichever class lies nearest at each step, and can be led
+    astray between them; towards a class that is fixed it cannot. A sample that is decided, by whichever class, is not
+    attacked towards the others. targets: how many runners-up, the classes that come next in the scores of the sample
+    itself, at most nine (fewer where there are fewer classes). steps, restarts: per target. Where the sample itself is
+    the first start, AutoAttack begins at a random point; a second start does that here.
+    """
+
+    name = "apgd_targeted"
+    source = "Croce & Hein, ICML 2020, section 4 (targeted DLR); multi-input: survey equation 1"
+
+    targets: int = MOST_TARGETS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.targets <= MOST_TARGETS:
+            raise AskedWrongly(f"apgd_targeted has 1 to {MOST_TARGETS} targets, not {self.targets}")
+
+    def goals(self, clean: Tensor, labels: Tensor) -> list[Goal]:
+        runners_up = clean.scatter(1, labels[:, None], -float("inf")).argsort(dim=1, descending=True, stable=True)
+        many = min(self.targets, clean.shape[1] - 1)
+        return [partial(_towards, runners_up[:, k]) for k in range(many)]
+
+
+def _towards(targets: Tensor, logits: Tensor, labels: Tensor, sample: Tensor) -> Tensor:
+    return targeted_ratio(logits, labels, targets[sample])

@@ -6,9 +6,11 @@ random gradient-free estimation (MF-tt).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from muroan.attack import Attacked
@@ -18,11 +20,11 @@ from muroan.errors import AskedWrongly
 from muroan.interventions.attacks.ascent import Inputs, Room, direction
 from muroan.interventions.attacks.code_attack import Goal
 from muroan.interventions.attacks.losses import loss_of
-from muroan.interventions.attacks.random_gradient import random_gradient
 from muroan.interventions.attacks.stage import Stage
 from muroan.interventions.attacks.targeted import TargetedCodes, spread, values_of
 from muroan.interventions.attacks.worst import Seen, Worst
 from muroan.meter import Metered
+from muroan.randomness import Words, uniform
 from muroan.registry import register
 
 
@@ -83,7 +85,7 @@ class AttackVLM(TargetedCodes):
         """Random gradient-free ascent of what the decision loses, for the samples that keep theirs."""
         stage = Stage.of(model, batch)
         ((m, budget),) = moving.items()
-        kind, labels, length = batch.modalities[m], stage.labels, self.sigma * budget.radius
+        kind, labels, length = batch.modalities[m], stage.predicted, self.sigma * budget.radius
         now = loss_of(done.logits, labels)
         best = Worst.at(done.batch, moving, now, done.logits)
         best.steps[done.success] = 0
@@ -108,3 +110,23 @@ class AttackVLM(TargetedCodes):
             best.keep(t, own, {m: x}, Seen(now, turned, logits))
             room, x, now = room.take(~turned), x[~turned], now[~turned]
         return best.attacked({**done.trace, "queries": queries})
+
+
+def random_gradient(
+    f: Callable[[Tensor, Tensor], Tensor], x: Tensor, here: Tensor, keys: Words, *, directions: int, sigma: float
+) -> Tensor:
+    """Gradients of a function that only gives values, by random gradient-free estimation (Nesterov & Spokoiny 2017):
+
+    g [N, ...] = mean over u of (f(x + sigma u) - f(x)) / sigma · u, with u of random signs.
+
+    f: (values [R, ...], sample [R]) -> [R]; here [N]: f(x). `directions` queries a sample. With random signs the mean
+    of g over many draws is the gradient, for small sigma.
+    """
+    n = len(x)
+    draws = torch.from_numpy(uniform(keys, directions, *x.shape[1:]))
+    signs = torch.where(draws < 0.5, -1.0, 1.0).to(x.dtype)
+    sample = torch.arange(n).repeat_interleave(directions)
+    ahead = f((x[:, None] + sigma * signs).flatten(0, 1), sample).view(n, directions)
+    slope = (ahead - here[:, None]) / sigma
+    wide = slope.to(x.dtype).view(n, directions, *[1] * (x.ndim - 1))
+    return (wide * signs).mean(dim=1)

@@ -85,7 +85,7 @@ class CoAttack(CodeAttack):
         """One text modality after the other, each from its original text, beside the inputs of `beside`."""
         said: dict[str, Spoken] = {}
         for m, b in words.items():
-            now = beside.having({}, {n: s.codes for n, s in said.items()})
+            now = beside.changed({}, {n: s.codes for n, s in said.items()})
             score = _away(clean, m) if away else _deciding(now, m)
             texts = clean.batch.inputs[m]
             said[m] = guided(clean, m, texts, clean.codes[m], b.words, score, self.sources, self.tries)
@@ -114,7 +114,7 @@ class CoAttack(CodeAttack):
             leave = divergence(after[sample], fused)
             if variant == "fused":
                 return leave + self.alpha * divergence(before[sample], fused), codes
-            wrong = cross_entropy(logits.double(), clean.labels[sample], reduction="none")
+            wrong = cross_entropy(logits.double(), clean.predicted[sample], reduction="none")
             return leave + self.alpha * wrong, codes
 
         return goal
@@ -127,4 +127,4 @@ def _away(clean: Stage, m: str) -> Score:
 
 def _deciding(stage: Stage, m: str) -> Score:
     """What the decision loses by a text, beside the other inputs of the stage."""
-    return lambda codes, which, text: loss_of(stage.logits({m: codes}, text, which), stage.labels[text])
+    return lambda codes, which, text: loss_of(stage.asked({m: codes}, text, which), stage.predicted[text])

@@ -92,13 +92,13 @@ class CodeAttack(Attack):
         """Attack samples that fit in memory together."""
         plan, model, n = self.plan(clean, moving, words, seed), clean.model, len(clean.batch)
         said = dict(plan.said)
-        stage = clean.having({m: s.texts for m, s in said.items()}, {m: s.codes for m, s in said.items()})
+        stage = clean.changed({m: s.texts for m, s in said.items()}, {m: s.codes for m, s in said.items()})
         open_ = (~stage.left({}, stage.every)).nonzero().flatten() if self.stop and words else stage.every
         best = self._ascent(stage, moving, plan.climb(stage), open_, seed)
         if plan.again and moving and words:
             moved = {m: model.encode(m, v, anew=True) for m, v in best.inputs.items()}
             stays = stage.left(moved, stage.every) if plan.holds else torch.zeros(n, dtype=torch.bool)
-            said = {m: s.unless(stays, said[m]) for m, s in plan.again(clean.having({}, moved)).items()}
+            said = {m: s.unless(stays, said[m]) for m, s in plan.again(clean.changed({}, moved)).items()}
         texts = {m: s.texts for m, s in said.items() if s.texts != list(clean.batch.inputs[m])}
         batch = clean.batch.with_inputs(**best.inputs, **texts)
         # What counts is the decision on what is handed back.
@@ -108,7 +108,7 @@ class CodeAttack(Attack):
         tried = sum((s.tried for s in said.values()), torch.zeros(n).long())
         calls = 2 * len(clean.codes) + tried + plan.copies * (best.passes + (best.passes > 0))
         trace |= {"words": sum((s.words for s in said.values()), torch.zeros(n).long()), "calls": calls}
-        return Attacked(batch, logits.argmax(dim=1) != clean.labels, logits, trace)
+        return Attacked(batch, logits.argmax(dim=1) != clean.predicted, logits, trace)
 
     def _ascent(self, stage: Stage, moving: Mapping[str, Budget], goal: Goal, rows: Tensor, seed: int) -> Climb:
         """Climb `goal` for the samples `rows` from the start; what is best, over all samples of the stage."""

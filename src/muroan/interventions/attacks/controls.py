@@ -46,8 +46,8 @@ def random_search(
             else:
                 changed[m] = some.if_there(m, changed_at_random(kind, some.inputs[m], b, keys))
         logits[left] = now = stage.with_values(changed, left)
-        success[left] = turned = now.argmax(dim=1) != stage.labels[left]
-        loss[left] = torch.maximum(loss[left], loss_of(now, stage.labels[left]))
+        success[left] = turned = now.argmax(dim=1) != stage.predicted[left]
+        loss[left] = torch.maximum(loss[left], loss_of(now, stage.predicted[left]))
         left = left[~turned]
     return Attacked(batch, success, logits, {"loss_best": loss})
 
@@ -114,5 +114,5 @@ def crude(model: Metered, batch: Batch, modalities: Sequence[str], *, seed: int)
                 draws = uniform(sample_keys(batch.ids, seed, "crude", how, m), *x.shape[1:])
                 new = torch.from_numpy(modality.low + (modality.high - modality.low) * draws).to(x.dtype)
             swapped[m] = batch.if_there(m, new)
-        fooled |= stage.with_values(swapped, stage.every).argmax(dim=1) != stage.labels
+        fooled |= stage.with_values(swapped, stage.every).argmax(dim=1) != stage.predicted
     return fooled

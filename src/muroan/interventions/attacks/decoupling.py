@@ -116,30 +116,23 @@ class Decoupling(Attack):
         return {m: self._probe(removal, m, attacked & (removal.points[m] > 0), read) for m in among}
 
     def _probe(self, removal: Removal, m: str, attacked: Tensor, read: Read) -> Parts:
-        sample = attacked.nonzero().flatten()
-        grid = removal.grids[m]
-        levels: list[Parts] = []
+        sample, grid = attacked.nonzero().flatten(), removal.grids[m]
         if removal.modalities[m].kind in POINTWISE:
             sample = sample.repeat_interleave(grid[sample, 0])
             start = rank(sample)
-            levels.append(self._alone(removal, m, sample, torch.stack([start, torch.ones_like(start)], dim=1), read))
-        else:
-            box = torch.cat([torch.zeros_like(grid), grid], dim=1)[sample]
-            finest = ((grid.amax(dim=1) + 7) // 8).clamp(1, self.cell)
-            axes = grid.shape[1]
-            while len(sample):
-                parent, box = split(box, finest[sample], overlap=self.overlap)
-                sample = sample[parent]
-                if self.overlap:
-                    once = _once(sample, box)
-                    sample, box = sample[once], box[once]
-                if not len(sample):
-                    break
-                levels.append(self._alone(removal, m, sample, box, read))
-                further = levels[-1].decouples & (box[:, axes:].amax(dim=1) > finest[sample])
-                sample, box = sample[further], box[further]
-        if not levels:
-            return self._alone(removal, m, sample, torch.zeros(0, 2 * grid.shape[1], dtype=torch.long), read)
+            return self._alone(removal, m, sample, torch.stack([start, torch.ones_like(start)], dim=1), read)
+        finest = ((grid.amax(dim=1) + 7) // 8).clamp(1, self.cell)
+        box, axes = torch.cat([torch.zeros_like(grid), grid], dim=1)[sample], grid.shape[1]
+        levels: list[Parts] = []
+        while len(sample) or not levels:
+            parent, box = split(box, finest[sample], overlap=self.overlap)
+            sample = sample[parent]
+            if self.overlap:
+                once = _once(sample, box)
+                sample, box = sample[once], box[once]
+            levels.append(self._alone(removal, m, sample, box, read))
+            further = levels[-1].decouples & (box[:, axes:].amax(dim=1) > finest[sample])
+            sample, box = sample[further], box[further]
         return Parts.concat(levels)
 
     def _alone(self, removal: Removal, m: str, sample: Tensor, box: Tensor, read: Read) -> Parts:

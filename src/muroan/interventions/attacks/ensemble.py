@@ -15,8 +15,7 @@ from torch import Tensor
 from muroan.attack import Attack, Attacked
 from muroan.batch import Batch
 from muroan.budget import Budgets, movable, worded
-from muroan.interventions.attacks.apgd import APGD
-from muroan.interventions.attacks.apgd_targeted import APGDTargeted
+from muroan.interventions.attacks.apgd import APGD, APGDTargeted
 from muroan.interventions.attacks.losses import loss_of
 from muroan.interventions.attacks.square import Square
 from muroan.interventions.attacks.word_substitution import WordSubstitution

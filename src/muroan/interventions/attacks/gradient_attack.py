@@ -83,9 +83,9 @@ class GradientAttack(Attack):
         return in_parts(batch, size, some)
 
     def _some(self, stage: Stage, moving: Mapping[str, Budget], seed: int, begin: Batch | None) -> Attacked:
-        goals = self.goals(stage.clean, stage.labels)
-        first = goals[0](stage.clean, stage.labels, stage.every).detach()
-        best = Climb.at(stage.batch, moving, first, stage.clean)
+        goals = self.goals(stage.logits, stage.predicted)
+        first = goals[0](stage.logits, stage.predicted, stage.every).detach()
+        best = Climb.at(stage.batch, moving, first, stage.logits)
         every = range(self.restarts)
         for goal, starts in product(goals, [list(every)] if self.stacked else [[k] for k in every]):
             left = best.left
@@ -98,7 +98,7 @@ class GradientAttack(Attack):
             itself &= begin is None and goal is goals[0]
 
             def objective(x: Inputs, sample: Tensor, goal: Goal = goal) -> Seen:
-                logits, mine = stage.differentiable(x, sample), stage.labels[sample]
+                logits, mine = stage.differentiable(x, sample), stage.predicted[sample]
                 return Seen(goal(logits, mine, sample), logits.detach().argmax(dim=1) != mine, logits.detach())
 
             walk = self.walk(len(room.sample))

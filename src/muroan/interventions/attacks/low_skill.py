@@ -17,9 +17,8 @@ from torch.nn import functional
 
 from muroan.interventions.attacks.candidates import SHORTEST, swapped
 from muroan.interventions.perturbations import Draws, of_kind
-from muroan.interventions.perturbations.image import REFERENCE_SIZE
 from muroan.interventions.perturbations.words import Own, of_each, some
-from muroan.modality import Image, Modality, Value
+from muroan.modality import Modality, Value
 
 Change = Callable[[Value, Draws, Modality, float], Value]
 """(values of N samples, draws, modality, pixels per pixel of a picture of 224) -> changed values."""
@@ -159,8 +158,3 @@ PAIRS: tuple[tuple[str, str], ...] = (("typos", "blur"), ("emoji", "noise"), ("l
 def named(name: str) -> Trick:
     """The trick of that name."""
     return next(t for t in TRICKS if t.name == name)
-
-
-def scale_of(modality: Modality) -> float:
-    """Lengths in pixels are chosen for pictures of 224; on a smaller one they shrink with it."""
-    return min(modality.size) / REFERENCE_SIZE if isinstance(modality, Image) else 1.0

@@ -85,7 +85,7 @@ class Square(Attack):
         return in_parts(batch, ROWS, lambda part, at: self._some(Stage.of(model, part), moving, seed))
 
     def _some(self, stage: Stage, moving: Budgets, seed: int) -> Attacked:
-        worst = Worst.at(stage.batch, moving, margin(stage.clean, stage.labels), stage.clean)
+        worst = Worst.at(stage.batch, moving, margin(stage.logits, stage.predicted), stage.logits)
         if moving and len(stage.batch):
             _Search(self, stage, moving, seed).run(worst)
         trace = {"queries": worst.passes, "margin_first": worst.first, "margin_best": worst.loss}
@@ -111,8 +111,8 @@ class _Search:
             moved = [names[query % len(names)]] if query else names
             new = {m: self._proposed(m, query) if query else self._stripes(m) for m in moved}
             coded = {m: self.stage.model.encode(m, v, anew=True) for m, v in new.items()}
-            logits = self.stage.logits({**self.codes, **coded}, self.sample)
-            labels = self.stage.labels[self.sample]
+            logits = self.stage.asked({**self.codes, **coded}, self.sample)
+            labels = self.stage.predicted[self.sample]
             found, turned = margin(logits, labels), logits.argmax(dim=1) != labels
             # The stripes are taken as they are, even where they are worse than the sample itself: `best` is -∞.
             self._accept(new, coded, found, turned | (found > self.best))

@@ -1,45 +1,35 @@
-"""A batch under attack: its codes row by row, its own decisions, and what becomes of them with other codes."""
+"""A batch under attack: its clean pass with codes row by row, and what becomes of its decisions with other codes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from muroan.batch import Batch
+from muroan.clean import Clean
 from muroan.meter import Codes, Metered
 from muroan.modality import Value
 from muroan.model import Embedded
 
 
-@dataclass
-class Stage:
-    """N samples as they stand: inputs; codes[m], row i for sample i; clean [N, K]: logits before anything changed."""
-
-    model: Metered
-    batch: Batch
-    codes: dict[str, Codes]
-    clean: Tensor
+class Stage(Clean):
+    """N samples as they stand. Row i of every code is sample i's; `predicted` are the decisions to leave."""
 
     @staticmethod
     def of(model: Metered, batch: Batch) -> Stage:
         """Nothing changed yet."""
-        codes, index = model.codes(batch)
-        logits = model.logits(codes, index, batch.present or None)
-        return Stage(model, batch, {m: c.take(index[m]) for m, c in codes.items()}, logits)
-
-    @cached_property
-    def labels(self) -> Tensor:
-        """The decisions to leave, long [N]."""
-        return self.clean.argmax(dim=1)
+        clean = Clean.observe(model, batch)
+        own = dict.fromkeys(clean.index, torch.arange(len(batch)))
+        return Stage(model, batch, clean.own_codes(), own, clean.logits)
 
     @cached_property
     def every(self) -> Tensor:
         """All samples."""
-        return torch.arange(len(self.batch))
+        return torch.arange(len(self))
 
     @cached_property
     def vectors(self) -> dict[str, Tensor]:
@@ -50,22 +40,21 @@ class Stage:
         """Which modalities those samples have."""
         return {m: p[rows] for m, p in self.batch.present.items()} or None
 
-    def logits(self, codes: Mapping[str, Codes], rows: Tensor, at: Tensor | None = None) -> Tensor:
+    def asked(self, codes: Mapping[str, Codes], rows: Tensor, at: Tensor | None = None) -> Tensor:
         """Logits of the samples `rows` [R] with other codes of some modalities: the r-th, or the one at `at` [R]."""
-        own = torch.arange(len(rows)) if at is None else at
-        index = {m: own if m in codes else rows for m in self.codes}
-        return self.model.logits({**self.codes, **codes}, index, self.present(rows))
+        which = torch.arange(len(rows)) if at is None else at
+        return self.having({m: (c, which) for m, c in codes.items()}, rows)
 
     def left(self, codes: Mapping[str, Codes], rows: Tensor) -> Tensor:
         """Whether that changes their decision, [R]."""
-        return self.logits(codes, rows).argmax(dim=1) != self.labels[rows]
+        return self.asked(codes, rows).argmax(dim=1) != self.predicted[rows]
 
     def with_values(self, x: Mapping[str, Value], rows: Tensor) -> Tensor:
         """Logits of the samples `rows` with other values of some modalities, row by row, which are encoded.
 
         Texts may come again; what a search made of a picture does not.
         """
-        return self.logits({m: self.model.encode(m, v, anew=isinstance(v, Tensor)) for m, v in x.items()}, rows)
+        return self.asked({m: self.model.encode(m, v, anew=isinstance(v, Tensor)) for m, v in x.items()}, rows)
 
     def differentiable(self, x: Mapping[str, Tensor | Embedded], rows: Tensor) -> Tensor:
         """The same with a graph back to the values."""
@@ -78,7 +67,7 @@ class Stage:
         fused, logits = self.model.fused_differentiable(given, self.present(rows))
         return flat(fused), logits
 
-    def having(self, values: Mapping[str, Value], codes: Mapping[str, Codes]) -> Stage:
+    def changed(self, values: Mapping[str, Value], codes: Mapping[str, Codes]) -> Stage:
         """The same samples with other values and codes of some modalities."""
         return replace(self, batch=self.batch.with_inputs(**values), codes={**self.codes, **codes})
 

@@ -199,7 +199,7 @@ def decisions_leave(model: Metered, batch: Batch, modality: str) -> Score:
 
     def score(x: Tensor, rows: Tensor) -> Tensor:
         logits = stage.differentiable({modality: x}, rows)
-        return torch.sigmoid(loss_of(logits, stage.labels[rows]) / SOFTNESS).mean()
+        return torch.sigmoid(loss_of(logits, stage.predicted[rows]) / SOFTNESS).mean()
 
     return score
 

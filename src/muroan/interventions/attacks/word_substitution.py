@@ -115,14 +115,14 @@ class State:
 
     @staticmethod
     def of(stage: Stage) -> State:
-        none = torch.zeros_like(stage.labels)
+        none = torch.zeros_like(stage.predicted)
         trace = {name: none.clone() for name in ("words", "not_alike", "too_long")}
-        return State(stage, stage.clean.clone(), loss_of(stage.clean, stage.labels), trace)
+        return State(stage, stage.logits.clone(), loss_of(stage.logits, stage.predicted), trace)
 
     @property
     def wrong(self) -> Tensor:
         """Whether the decision has changed, [N]."""
-        return self.logits.argmax(dim=1) != self.stage.labels
+        return self.logits.argmax(dim=1) != self.stage.predicted
 
 
 class Search:
@@ -207,7 +207,7 @@ class Search:
             at = torch.tensor(rows[k : k + ROWS])
             others = {k: c.take(at) for k, c in self.stage.codes.items() if k != self.m}
             texts = [self.texts[i] for i in rows[k : k + ROWS]]
-            parts.append(slopes_of(self.model, self.m, texts, others, self.stage.labels[at], self.stage.present(at)))
+            parts.append(slopes_of(self.model, self.m, texts, others, self.stage.predicted[at], self.stage.present(at)))
         more = [max(p.own.shape[1] for p in parts) - p.own.shape[1] for p in parts]
         gradient = torch.cat([pad(p.gradient, (0, 0, 0, k)) for p, k in zip(parts, more, strict=True)])
         return Slopes(gradient, torch.cat([pad(p.own, (0, k)) for p, k in zip(parts, more, strict=True)]))
@@ -227,7 +227,7 @@ class Search:
         """Logits of samples with other texts; the distinct texts' codes, and which one is each row's."""
         new, own = distinct_texts(texts)
         coded = self.model.encode(self.m, new)
-        return self.stage.logits({self.m: coded}, sample, own), coded, own
+        return self.stage.asked({self.m: coded}, sample, own), coded, own
 
     def _try(self, tried: list[Try]) -> set[int]:
         """Put every changed text to the model; of each sample keep the worst, if it raises the loss. Who was hurt."""
@@ -235,7 +235,7 @@ class Search:
             return set()
         now, sample = self.now, torch.tensor([t[0] for t in tried])
         logits, coded, own = self._asked(sample, [t[-1] for t in tried])
-        loss, labels = loss_of(logits, self.stage.labels[sample]), self.stage.labels[sample]
+        loss, labels = loss_of(logits, self.stage.predicted[sample]), self.stage.predicted[sample]
         rows = highest(sample, torch.where(logits.argmax(dim=1) != labels, torch.inf, loss), now.loss)
         hurt, code = sample[rows], torch.arange(len(self.texts))
         code[hurt] = len(self.texts) + own[rows]
@@ -256,7 +256,7 @@ class Search:
         if masked:
             sample = torch.tensor([i for i, _ in masked])
             logits, _, _ = self._asked(sample, [self._with(i, k, self.attack.mask) for i, k in masked])
-            loss = loss_of(logits, self.stage.labels[sample]).tolist()
+            loss = loss_of(logits, self.stage.predicted[sample]).tolist()
             for at in sorted(range(len(masked)), key=lambda at: -loss[at]):
                 turn[masked[at][0]].append(masked[at][1])
         return turn

@@ -31,9 +31,15 @@ from muroan.interventions.perturbations.digital import contrast, elastic, jpeg, 
 from muroan.interventions.perturbations.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from muroan.interventions.perturbations.style import stylize
 from muroan.interventions.perturbations.weather import brightness, fog, frost, snow
+from muroan.modality import Image, Modality
 
 REFERENCE_SIZE = 224
 """Side in pixels of the pictures that the constants were chosen for."""
+
+
+def scale_of(modality: Modality) -> float:
+    """What lengths in pixels shrink by on pictures of this size; 1 for what is no picture."""
+    return min(modality.size) / REFERENCE_SIZE if isinstance(modality, Image) else 1.0
 
 
 SNOW = (

@@ -18,13 +18,7 @@ SLACK = 1e-3
 
 
 def stylize(
-    x: Tensor,
-    level: float,
-    draws: Draws,
-    modality: Modality,
-    scale: float,
-    *,
-    tool: Callable[[Tensor, Tensor], Any],
+    x: Tensor, level: float, draws: Draws, modality: Modality, scale: float, *, tool: Callable[[Tensor, Tensor], Any]
 ) -> Tensor:
     """Pictures as the user's function paints them: AdaIN with alpha = level (Huang and Belongie 2017), or any other.
 

@@ -110,9 +110,7 @@ CHARACTER_EDITS: tuple[Perturbation, ...] = (
         lambda letters, i, u: [_pick(LETTERS, u) + letters[i]],
     ),
     _of_characters(
-        "character_substitute",
-        _alphanumeric,
-        lambda letters, i, u: [_pick(LETTERS.replace(letters[i].lower(), ""), u)],
+        "character_substitute", _alphanumeric, lambda letters, i, u: [_pick(LETTERS.replace(letters[i].lower(), ""), u)]
     ),
     _of_characters(
         "character_swap",

@@ -16,8 +16,9 @@ from muroan.errors import unknown
 from muroan.evidence import Evidence
 from muroan.figure import Figure, conditions
 from muroan.finding import Bar, BarChart, Cell, Conclusion, TableChart
-from muroan.interventions.attacks.low_skill import PAIRS, TRICKS, Trick, scale_of
+from muroan.interventions.attacks.low_skill import PAIRS, TRICKS, Trick
 from muroan.interventions.perturbations import Draws
+from muroan.interventions.perturbations.image import scale_of
 from muroan.meter import Codes
 from muroan.modality import Modality, Value, concatenate, differ, take, where
 from muroan.model import Model

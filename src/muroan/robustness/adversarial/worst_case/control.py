@@ -33,7 +33,7 @@ def random_changes(model: Metered, batch: Batch, budgets: Mapping[str, Budget], 
         empty = torch.zeros(0, dtype=torch.bool)
         return Attacked(batch, empty, torch.zeros(0, len(model.classes)), {"loss_best": torch.zeros(0).double()})
     stage = Stage.of(model, batch)
-    worst = Worst.at(batch, (), torch.full((n,), -torch.inf, dtype=torch.double), stage.clean)
+    worst = Worst.at(batch, (), torch.full((n,), -torch.inf, dtype=torch.double), stage.logits)
     room = Room.around(batch, movable(model.modalities, budgets), stage.every)
     ends = {m: room.ends(m) for m in room.origin}
     keys = {m: room.keys(seed, "random changes", m) for m in [*ends, *budgets]}
@@ -47,9 +47,9 @@ def random_changes(model: Metered, batch: Batch, budgets: Mapping[str, Budget], 
             coin = signs(keys[m][left.numpy()] ^ np.uint64(key("try", t)), *low.shape[1:])
             changed[m] = model.encode(m, torch.where(coin, high[left], low[left]), anew=True)
         changed |= {m: pool.take(left * TEXTS + t % TEXTS) for m, pool in pools.items()}
-        logits = stage.logits(changed, left)
-        turned = logits.argmax(dim=1) != stage.labels[left]
-        worst.keep(t, left, {}, Seen(loss_of(logits, stage.labels[left]), turned, logits))
+        logits = stage.asked(changed, left)
+        turned = logits.argmax(dim=1) != stage.predicted[left]
+        worst.keep(t, left, {}, Seen(loss_of(logits, stage.predicted[left]), turned, logits))
     return worst.attacked({"loss_best": worst.loss})
 
 

@@ -16,9 +16,9 @@ from muroan.figure import Figure
 from muroan.finding import Conclusion
 from muroan.interventions.perturbations import SEVERITIES, TABLE, Perturbation, of_kind
 from muroan.interventions.perturbations.fidelity import ALIKE, MEANING, TRIES, Gate, Judge
-from muroan.interventions.perturbations.image import REFERENCE_SIZE
+from muroan.interventions.perturbations.image import scale_of
 from muroan.interventions.perturbations.tools import missing, named, opened
-from muroan.modality import Image, Modality, Text, take
+from muroan.modality import Modality, Text, take
 from muroan.model import Model
 from muroan.panels import Shown, before_after, turned
 from muroan.probe import Observation, Probe
@@ -173,7 +173,7 @@ class Corruptions(Probe):
         return Observation(pl.concat(frames), sorted(shown, key=lambda s: (s.rank, s.sample))[:2])
 
     def _scale(self, modality: Modality) -> float:
-        return min(modality.size) / REFERENCE_SIZE if self.scale_to_size and isinstance(modality, Image) else 1.0
+        return scale_of(modality) if self.scale_to_size else 1.0
 
     def _gate(self, modality: Modality) -> Gate | None:
         given = named(self.given)
