@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +61,7 @@ def audit(
     gate: Gate | str | os.PathLike[str] | None = None,
     reference: DataAsked | None = None,
     members: DataAsked | None = None,
+    splits: Mapping[str, DataAsked] | None = None,
     out: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -73,9 +75,9 @@ def audit(
     model: a `muroan.Model` or a reference ("easy-vqa", "torch:module:factory"). data: a `Dataset`, `Splits`, or a
     reference ("easy-vqa", "table.csv"). probes: names, instances, or {name: settings}; None asks every probe.
     gate: limits, a `Gate` or a YAML file. reference: data disjoint from `data` on which thresholds are fitted;
-    split off if a probe needs one. members: a sample of the training data, for privacy questions. out: the
-    run directory; given again with the same request, the audit goes on where it stopped. limit: audit a
-    random subset of this size. level: of every interval.
+    split off if a probe needs one. members: a sample of the training data, for privacy questions. splits: data of
+    other names ("forget"), for what asks for them. out: the run directory; given again with the same request, the
+    audit goes on where it stopped. limit: audit a random subset of this size. level: of every interval.
 
     Raises `AskedWrongly` if the request cannot be carried out, `CannotComplete` if the audit had to stop.
     """
@@ -86,6 +88,7 @@ def audit(
         gate=gate,
         reference=reference,
         members=members,
+        named=splits,
         limit=limit,
         seed=seed,
         shard=shard,

@@ -7,9 +7,10 @@ A source implements `sample(i)`: one sample's raw values, or `BadSample` with th
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from muroan.batch import Batch, Schema
 from muroan.errors import FOREIGN, AskedWrongly, BadSample, MuroanError, nearest, shown
 from muroan.modality import where
 from muroan.randomness import sample_keys
+
+OWN_SPLITS = ("audited", "reference", "members")
+"""Splits that every audit knows; others have names of their own (`Splits.named`)."""
 
 
 @dataclass(frozen=True)
@@ -209,15 +213,38 @@ class Subset(Dataset):
 @dataclass(frozen=True)
 class Splits:
     """What an audit reads: the data audited; a reference disjoint from it, on which thresholds, detectors and
-    calibrations are fitted; members, a sample of the training data, for privacy questions."""
+    calibrations are fitted; members, a sample of the training data, for privacy questions.
+
+    named: further splits that a method or a probe asks for by name ("forget", "retain", "client-3"). A sample stands in
+    one split: who names what is to be forgotten and what is to be kept takes both out of the members.
+    """
 
     audited: Dataset
     reference: Dataset | None = None
     members: Dataset | None = None
+    named: Mapping[str, Dataset] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in self.named:
+            if name in OWN_SPLITS or not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name):
+                raise AskedWrongly(
+                    f"{shown(name)} is no name of a split: small letters, digits and hyphens, and none of "
+                    f"{', '.join(OWN_SPLITS)}"
+                )
 
     def items(self) -> list[tuple[str, Dataset]]:
-        named = [("audited", self.audited), ("reference", self.reference), ("members", self.members)]
-        return [(n, d) for n, d in named if d is not None]
+        """(name, data) of every split that there is: the audit's own, then those that have names."""
+        own = zip(OWN_SPLITS, (self.audited, self.reference, self.members), strict=True)
+        return [(n, d) for n, d in own if d is not None] + sorted(self.named.items())
+
+    def get(self, name: str) -> Dataset | None:
+        """A split by its name; None where there is none."""
+        return dict(self.items()).get(name)
+
+    def having(self, more: Mapping[str, Dataset]) -> Splits:
+        """The same with these splits, in the place of those of the same names."""
+        own = {n: d for n, d in more.items() if n in OWN_SPLITS}
+        return replace(self, **own, named={**self.named, **{n: d for n, d in more.items() if n not in own}})
 
     def check(self) -> None:
         """Raises `AskedWrongly` if two splits share a sample, or the reference shares a cluster with the data audited:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from muroan import registry
 from muroan.auditing.asked import parse
 from muroan.auditing.gate import Gate, read_gate
 from muroan.auditing.observe import selection
-from muroan.dataset import Dataset, Splits, split_off
+from muroan.dataset import OWN_SPLITS, Dataset, Splits, split_off
 from muroan.errors import AskedWrongly, nearest
 from muroan.evidence import MEMBERS, REFERENCE
 from muroan.model import Model
@@ -24,6 +24,11 @@ SHARD = 512
 """Samples a shard: enough to keep two cores busy, little enough to lose to a kill."""
 REFERENCE_SHARE = 0.25
 """Of the user's samples that become the reference where none is named and a probe needs one."""
+
+NEEDED = {
+    REFERENCE: "a reference disjoint from the data audited (--reference)",
+    MEMBERS: "a sample of the training data (--members)",
+}
 
 ProbesAsked = Sequence[str | Probe] | Mapping[str, Mapping[str, Any]] | None
 ModelAsked = str | Model
@@ -56,8 +61,8 @@ class Plan:
     shard: int
     limit: int | None
     level: float
-    reference_ref: str | None = None
-    members_ref: str | None = None
+    refs: Mapping[str, str] = field(default_factory=dict)
+    """Split -> what it was asked for as, of those that were named beside the data."""
 
     def asked(self) -> list[Probe]:
         """The probes that can be answered."""
@@ -116,8 +121,7 @@ class Plan:
             "shard": self.shard,
             "limit": self.limit,
             "level": self.level,
-            "reference": self.reference_ref,
-            "members": self.members_ref,
+            "splits": dict(sorted(self.refs.items())),
             "gate": {"name": self.gate_name, **self.gate.model_dump(mode="json")},
         }
 
@@ -127,8 +131,8 @@ class Plan:
         asked = [_probe_words(p) for p in self.probes]
         if asked != list(registry.methods("probes")):
             words += [w for probe in asked for w in ("--probe", probe)]
-        for option, ref in (("--reference", self.reference_ref), ("--members", self.members_ref)):
-            words += [option, ref] if ref else []
+        for split, ref in sorted(self.refs.items()):
+            words += [f"--{split}", ref] if split in OWN_SPLITS else ["--split", f"{split}={ref}"]
         if self.gate_name:
             words += ["--gate", self.gate_name]
         if self.limit is not None:
@@ -173,6 +177,7 @@ def prepare(
     gate_name: str | None = None,
     reference: DataAsked | None = None,
     members: DataAsked | None = None,
+    named: Mapping[str, DataAsked] | None = None,
     limit: int | None = None,
     seed: int = 0,
     shard: int = SHARD,
@@ -194,10 +199,9 @@ def prepare(
         raise AskedWrongly(f"a level of {level} is no confidence level; 0.95 is usual")
 
     splits = _splits(data, open_data)
-    if reference is not None:
-        splits = replace(splits, reference=_splits(reference, open_data).audited)
-    if members is not None:
-        splits = replace(splits, members=_splits(members, open_data).audited)
+    beside = {"reference": reference, "members": members, **(named or {})}
+    given = {n: (a, _splits(a, open_data).audited) for n, a in beside.items() if a is not None}
+    splits = splits.having({n: d for n, (_, d) in given.items()})
     if splits.reference is None and any(REFERENCE in p.splits or p.prepares for p in chosen):
         off = split_off(splits.audited, REFERENCE_SHARE, seed)
         splits = replace(splits, audited=off.audited, reference=off.reference)
@@ -223,8 +227,7 @@ def prepare(
         shard=shard,
         limit=limit,
         level=level,
-        reference_ref=_ref(reference, splits.reference) if reference is not None and splits.reference else None,
-        members_ref=_ref(members, splits.members) if members is not None and splits.members else None,
+        refs={n: _ref(a, d) for n, (a, d) in given.items()},
     )
 
 
@@ -265,11 +268,8 @@ def why_not(probe: Probe, model: Model, splits: Splits) -> str | None:
     missing = sorted(c.says for c in probe.needs - model.capabilities)
     if missing:
         return f"needs {', '.join(missing)}, which {model.name} does not declare"
-    have = {name for name, _ in splits.items()}
-    for split, what in (
-        (REFERENCE, "a reference disjoint from the data audited"),
-        (MEMBERS, "a sample of the training data"),
-    ):
-        if (split in probe.splits or (split == REFERENCE and probe.prepares)) and split not in have:
-            return f"needs {what} (--{split})"
+    wanted = [*probe.splits, *([REFERENCE] if probe.prepares else [])]
+    lacking = next((s for s in wanted if splits.get(s) is None), None)
+    if lacking is not None:
+        return f"needs {NEEDED.get(lacking, f'the split {lacking!r} (--split {lacking}=DATA)')}"
     return probe.applies(model, splits.audited.schema)

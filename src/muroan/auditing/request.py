@@ -8,6 +8,7 @@ probes:                              # a list of names, or names with settings; 
 gate: gate.yaml                      # or the limits themselves, as `limits: {...}`
 reference: calibration.csv
 members: train-sample.csv
+splits: {forget: withdrawn.csv}      # splits of other names, for what asks for them
 limit: 2000
 seed: 0
 out: runs/mine
@@ -27,7 +28,8 @@ from muroan import plain_yaml
 from muroan.auditing.gate import Gate, complaint, read_gate
 from muroan.auditing.plan import SHARD, Plan, prepare
 from muroan.auditing.store import Run
-from muroan.errors import AskedWrongly
+from muroan.dataset import OWN_SPLITS
+from muroan.errors import AskedWrongly, shown
 
 
 class AuditFile(BaseModel):
@@ -40,6 +42,7 @@ class AuditFile(BaseModel):
     gate: str | dict[str, Any] | None = None
     reference: str | None = None
     members: str | None = None
+    splits: dict[str, str] = Field(default_factory=dict)
     limit: int | None = Field(default=None, ge=1)
     seed: int = 0
     shard: int = Field(default=SHARD, ge=1)
@@ -67,12 +70,13 @@ def request(
     gate: Path | None = None,
     reference: str | None = None,
     members: str | None = None,
+    splits: Sequence[str] | None = None,
     out: Path | None = None,
     limit: int | None = None,
     seed: int | None = None,
     strict: bool = False,
 ) -> Request:
-    """What the words ask for. Options given here outweigh those of a file."""
+    """What the words ask for. Options given here outweigh those of a file. splits: "NAME=DATA"."""
     place = Path(model)
     if data is not None:
         asked = AuditFile(model=model, data=data)
@@ -96,12 +100,20 @@ def request(
         "gate_name": str(gate) if gate else asked.gate if isinstance(asked.gate, str) else None,
         "reference": reference or asked.reference,
         "members": members or asked.members,
+        "named": {**asked.splits, **dict(_named(s) for s in splits or ())},
         "limit": limit or asked.limit,
         "seed": asked.seed if seed is None else seed,
         "shard": asked.shard,
         "level": asked.level,
     }
     return Request(arguments, out or Path(asked.out or fresh_folder(asked.model)))
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, data = text.partition("=")
+    if not (name and equals and data):
+        raise AskedWrongly(f"--split {shown(text)} is not NAME=DATA, such as forget=withdrawn.csv")
+    return name, data
 
 
 def _probes(asked: Any) -> Any:
@@ -141,11 +153,13 @@ def _stored(run: Run) -> AuditFile:
             data=plan["data"]["ref"],
             probes=plan["probes"],
             gate=gate or None,
-            **{k: plan[k] for k in ("reference", "members", "limit", "seed", "shard", "level")},
+            **{s: r for s, r in plan["splits"].items() if s in OWN_SPLITS},
+            splits={s: r for s, r in plan["splits"].items() if s not in OWN_SPLITS},
+            **{k: plan[k] for k in ("limit", "seed", "shard", "level")},
         )
-    except (KeyError, TypeError, ValidationError) as error:
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
         raise AskedWrongly(f"{run.path}/audit.json is not a plan of this Muroan: {error}") from error
-    for what in (found.model, found.data, found.reference, found.members):
+    for what in (found.model, found.data, found.reference, found.members, *found.splits.values()):
         if what is not None and what.startswith("object:"):
             raise AskedWrongly(
                 f"{run.path} audits a Python object ({what.removeprefix('object:')}); go on with it from Python, "

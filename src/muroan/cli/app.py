@@ -102,6 +102,10 @@ def audit(
     gate: Annotated[Path | None, typer.Option("--gate", help="YAML file of limits per metric.")] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="Data on which thresholds are fitted.")] = None,
     members: Annotated[str | None, typer.Option("--members", help="A sample of the model's training data.")] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option("--split", help="NAME=DATA, for what asks for a split of that name; again for more."),
+    ] = None,
     out: Out = None,
     engine: Annotated[str, typer.Option("--engine", help="Where shards are worked on.")] = "local",
     limit: Limit = None,
@@ -121,6 +125,7 @@ def audit(
             gate=gate,
             reference=reference,
             members=members,
+            splits=split,
             out=out,
             limit=limit,
             seed=seed,

@@ -14,24 +14,28 @@ from muroan.errors import AskedWrongly, nearest, shown
 
 
 class SplitColumn(Strict):
-    """A column that says which part a row is of, and the names of the parts. Rows of other parts are not used."""
+    """A column that says which part a row is of, and the names of the parts. Rows of other parts are not used.
+
+    named: further splits by name, for what asks for them: {forget: withdrawn}.
+    """
 
     column: Word
     audited: Word
     reference: Word | None = None
     members: Word | None = None
+    named: dict[Word, Word] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _disjoint(self) -> SplitColumn:
         named = list(self.parts().values())
         if len(set(named)) < len(named):
-            raise ValueError("audited, reference and members must be different parts")
+            raise ValueError("all splits must be different parts")
         return self
 
     def parts(self) -> dict[str, str]:
         """Split -> its value in the column, for the splits that there are."""
-        named = {"audited": self.audited, "reference": self.reference, "members": self.members}
-        return {split: value for split, value in named.items() if value is not None}
+        own = {"audited": self.audited, "reference": self.reference, "members": self.members}
+        return {split: value for split, value in own.items() if value is not None} | self.named
 
 
 class TableSpec(Strict):

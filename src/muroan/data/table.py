@@ -154,7 +154,7 @@ class Table(Dataset):
             name: self.subset(index, self.name if name == "audited" else f"{self.name} ({name})")
             for name, index in rows.items()
         }
-        return Splits(**parts)
+        return Splits(parts.pop("audited")).having(parts)
 
 
 def open_table(
