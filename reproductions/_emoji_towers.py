@@ -20,10 +20,9 @@ import numpy as np
 from muroan.batch import Batch
 from muroan.data.emoji import captions, emoji
 from muroan.modality import Text, Value
-from muroan.models.emoji_towers.model import as_encoders, gallery, pairs_of
+from muroan.models.emoji_towers.model import as_encoders, file_of, gallery, load, pairs_of, save
 from muroan.models.emoji_towers.network import Architecture
 from muroan.models.emoji_towers.recipe import Recipe, train
-from muroan.models.emoji_towers.weights import file_of, load, save
 from muroan.models.two_encoder import Retrieval, Way
 from muroan.randomness import choose
 

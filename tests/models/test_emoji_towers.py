@@ -17,11 +17,10 @@ from muroan.errors import AskedWrongly, CannotComplete
 from muroan.model import Capability, Embedded
 from muroan.models.emoji_towers import ARCHITECTURES, Architecture, towers, trained
 from muroan.models.emoji_towers.card import batch_of, most_frequent, recall, right
-from muroan.models.emoji_towers.model import GALLERY, gallery, group_texts, pairs_of
+from muroan.models.emoji_towers.model import GALLERY, file_of, gallery, group_texts, load, pairs_of, save
 from muroan.models.emoji_towers.network import Towers, pieces
 from muroan.models.emoji_towers.recipe import Recipe, augmented, train
 from muroan.models.emoji_towers.train import main
-from muroan.models.emoji_towers.weights import file_of, load, save
 from muroan.references import open_model
 
 try:

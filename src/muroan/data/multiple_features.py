@@ -78,14 +78,14 @@ def digits() -> NDArray[np.int64]:
 
 def drawn(sizes: Sequence[int], *purpose: object) -> list[NDArray[np.int64]]:
     """Disjoint draws of rows, sizes[k] of every digit in the k-th; which ones depends on `purpose` alone."""
-    out: list[list[NDArray[np.int64]]] = [[] for _ in sizes]
+    parts: list[list[NDArray[np.int64]]] = [[] for _ in sizes]
     for start in range(0, PER_DIGIT * len(DIGITS), PER_DIGIT):
         left = np.arange(start, start + PER_DIGIT)
-        for part, size in zip(out, sizes, strict=True):
+        for part, size in zip(parts, sizes, strict=True):
             picked = choose([f"digit-{i}" for i in left], size, *purpose)
             part.append(left[picked])
             left = np.delete(left, picked)
-    return [np.concatenate(part) for part in out]
+    return [np.concatenate(part) for part in parts]
 
 
 def standardised(values: Floats, by: NDArray[np.int64]) -> Floats:

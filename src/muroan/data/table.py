@@ -157,16 +157,12 @@ class Table(Dataset):
         return Splits(parts.pop("audited")).having(parts)
 
 
-def open_table(
-    path: str | os.PathLike[str],
-    spec: SpecLike | None = None,
-    *,
-    root: str | os.PathLike[str] | None = None,
-    name: str | None = None,
-    **mapping: Any,
-) -> Splits:
-    """A table as what an audit reads: its parts where the mapping names them, else the audited data alone."""
-    return Table(path, spec, root=root, name=name, **mapping).splits()
+def open_table(path: str | os.PathLike[str], spec: SpecLike | None = None, **given: Any) -> Splits:
+    """A table as what an audit reads: its parts where the mapping names them, else the audited data alone.
+
+    given: whatever else `Table` takes.
+    """
+    return Table(path, spec, **given).splits()
 
 
 def _specification(file: TableFile, spec: SpecLike | None, mapping: Mapping[str, Any]) -> tuple[TableSpec, bool]:

@@ -130,6 +130,14 @@ def _known(subjects: Collection[str | int]) -> set[str]:
     return names
 
 
+def _held_out(subjects: Collection[str | int], otherwise: str = "") -> set[str]:
+    """Subjects by name; refuses nobody, and all."""
+    away = _known(subjects)
+    if not 0 < len(away) < len(SUBJECTS):
+        raise AskedWrongly(f"{len(away)} of {len(SUBJECTS)} subjects are held out; hold out one to nine{otherwise}")
+    return away
+
+
 def _splits(
     audited: Sequence[Recording], reference: Sequence[Recording], members: Sequence[Recording], name: str
 ) -> Splits:
@@ -162,12 +170,7 @@ def watch(held_out: Sequence[str | int] = HELD_OUT) -> Splits:
 
     A subject is "08" or 8. Between one and nine are held out.
     """
-    away = _known(held_out)
-    if not 0 < len(away) < len(SUBJECTS):
-        raise AskedWrongly(
-            f"{len(away)} of {len(SUBJECTS)} subjects are held out; hold out one to nine, or ask for "
-            "watch-same-subjects, where nobody is"
-        )
+    away = _held_out(held_out, ", or ask for watch-same-subjects, where nobody is")
     kept, rest = _kept_from_training(), [r for r in recordings() if r.subject not in away]
     return _splits(
         [r for r in recordings() if r.subject in away],
@@ -202,9 +205,7 @@ def watch_other_arm(held_out: Sequence[str | int] = HELD_OUT) -> Splits:
 
     The same people do the same exercises; nothing but the arm that wears the watch is new.
     """
-    away = _known(held_out)
-    if not 0 < len(away) < len(SUBJECTS):
-        raise AskedWrongly(f"{len(away)} of {len(SUBJECTS)} subjects are held out; hold out one to nine")
+    away = _held_out(held_out)
     theirs = [r for r in recordings() if r.subject in away]
     return _splits(
         [r for r in theirs if r.side == "left"],

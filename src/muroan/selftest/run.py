@@ -179,7 +179,7 @@ def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterat
                     k = 0
                     if seconds is not None and waiting[0].seed > 0:
                         # Equal time for each question: the k-th seed of a cheap one before the second of a dear one.
-                        k = min(range(len(waiting)), key=lambda i: _due(waiting[i], costs))
+                        k = min(range(len(waiting)), key=lambda i: waiting[i].seed * costs.get(_price(waiting[i]), 1.0))
                         if over:
                             waiting.clear()
                             break
@@ -205,7 +205,3 @@ def _results(todo: Sequence[Ask], workers: int, seconds: float | None) -> Iterat
 
 def _price(one: Ask) -> Price:
     return one.world, one.dose, one.probes, one.mended
-
-
-def _due(one: Ask, costs: dict[Price, float]) -> float:
-    return one.seed * costs.get(_price(one), 1.0)

@@ -96,6 +96,3 @@ def findings(probe: Probe, evidence: Evidence) -> list[Finding]:
     """What a probe concludes, judged by its own default limits alone."""
     found = probe.conclude(evidence).findings
     return judge(Gate().apply(found, {f"{probe.name}/{m.name}": m for m in probe.metrics}))
-
-
-__all__ = ["Heard", "ask", "findings", "trial"]

@@ -67,7 +67,9 @@ def train(
         for step in torch.split(order, recipe.pictures_a_step):
             questions, picture = examples.of_pictures(step)
             words, mask, unseen = _withhold(tokens[questions], recipe, generator)
-            pictures = torch.cat([_mirror(examples.values(step), generator), neutral])
+            shown = examples.values(step)
+            turned = torch.rand(len(shown), 1, 1, 1, generator=generator) < 0.5
+            pictures = torch.cat([torch.where(turned, shown.flip(3), shown), neutral])
             picture = torch.where(unseen, len(step), picture)
             fused = network.fuse(
                 network.encode_image(pictures)[picture], network.encode_words(network.words(words), mask)
@@ -79,11 +81,6 @@ def train(
             schedule.step()
             step_done()
     return network.eval()
-
-
-def _mirror(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    turned = torch.rand(len(pictures), 1, 1, 1, generator=generator) < 0.5
-    return torch.where(turned, pictures.flip(3), pictures)
 
 
 def _withhold(tokens: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

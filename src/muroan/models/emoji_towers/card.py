@@ -14,9 +14,8 @@ from muroan.data.emoji import MEAN_COLOUR, emoji, emoji_groups
 from muroan.dataset import Dataset
 from muroan.estimate import Estimate, proportion
 from muroan.model import Model
-from muroan.models.emoji_towers.model import CAPTIONS, GALLERY, as_encoders, gallery, group_texts
+from muroan.models.emoji_towers.model import CAPTIONS, GALLERY, as_encoders, gallery, group_texts, load
 from muroan.models.emoji_towers.network import CODE, Architecture, Towers
-from muroan.models.emoji_towers.weights import load
 from muroan.models.two_encoder import TwoEncoder, Way
 
 WAYS: dict[Way, str] = {"both": "both ways", "first": "picture → caption", "second": "caption → picture"}

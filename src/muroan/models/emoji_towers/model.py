@@ -1,8 +1,13 @@
-"""Towers for emoji, and the models made of them."""
+"""Towers for emoji, on disk and as the models made of them.
+
+One safetensors file an architecture, float16, with how it was trained as metadata.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +17,9 @@ from muroan.data.emoji import captions as captions_of
 from muroan.data.emoji import pictures as all_pictures
 from muroan.dataset import Dataset
 from muroan.modality import Value
+from muroan.models import shipped
 from muroan.models.emoji_towers.network import Architecture, Towers
 from muroan.models.emoji_towers.recipe import Recipe, train
-from muroan.models.emoji_towers.weights import load
 from muroan.models.two_encoder import Retrieval, TwoEncoder, ZeroShot
 from muroan.randomness import choose
 
@@ -22,6 +27,23 @@ GALLERY = 100
 """Distractors of `emoji_model`."""
 CAPTIONS = 8
 """Captions of each emoji that towers are trained on."""
+
+
+def file_of(architecture: Architecture) -> str:
+    """The name of an architecture's file."""
+    return f"{architecture}.safetensors"
+
+
+def save(folder: Path, net: Towers, facts: Mapping[str, Any]) -> None:
+    """Writes towers with `facts` (anything JSON has) as metadata."""
+    shipped.save(folder / file_of(net.architecture), net, facts)
+
+
+def load(architecture: Architecture, folder: Path | None = None) -> Towers:
+    """The shipped towers, or those that the training script wrote into `folder`."""
+    net = Towers(architecture)
+    shipped.load(net, "muroan.models.emoji_towers", file_of(architecture), folder)
+    return net.eval()
 
 
 def as_encoders(net: Towers) -> TwoEncoder:

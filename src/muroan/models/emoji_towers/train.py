@@ -12,10 +12,9 @@ import torch
 
 from muroan.models import shipped
 from muroan.models.emoji_towers.card import write
-from muroan.models.emoji_towers.model import pairs_of
+from muroan.models.emoji_towers.model import pairs_of, save
 from muroan.models.emoji_towers.network import ARCHITECTURES
 from muroan.models.emoji_towers.recipe import Recipe, train
-from muroan.models.emoji_towers.weights import save
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

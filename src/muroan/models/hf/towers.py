@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +88,9 @@ class TextTower(nn.Module):
         ids = torch.where(mask, self.filler, self.tokens.pad)
         ends = (mask * torch.arange(mask.shape[1])).argmax(dim=1)
         ids[torch.arange(len(ids)), ends] = self.last
-        with _instead(self._table(), embedded.vectors):
+        # While this hook lasts, the table of tokens gives the vectors, whatever it is asked.
+        table = self._table()
+        with table.register_forward_hook(lambda _module, _ids, _out: embedded.vectors.to(_device(table))):
             return self._pooled(ids, mask)
 
     def _pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -101,16 +102,6 @@ class TextTower(nn.Module):
     def _table(self) -> nn.Module:
         table: nn.Module = self.network.get_input_embeddings()  # type: ignore[operator]
         return table
-
-
-@contextmanager
-def _instead(table: nn.Module, vectors: Tensor) -> Iterator[None]:
-    """While this lasts, the table of tokens gives `vectors`, whatever it is asked."""
-    handle = table.register_forward_hook(lambda _module, _ids, _out: vectors.to(_device(table)))
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _device(module: nn.Module) -> torch.device:
