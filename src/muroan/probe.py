@@ -47,7 +47,8 @@ class Probe(ABC):
         nobody     what is said where nobody counts
         bars       charts of one measure over conditions
         needs      capabilities that the model must have
-        splits     which data sets it observes; those beyond "audited" must exist for it to apply
+        splits     which data sets it observes: "audited", "reference", "members", or any name (`--split forget=DATA`);
+                   those beyond "audited" must exist for it to apply
         joins      probes whose evidence it also reads, where the audit has it
         finds      the faults (organisms) it is meant to find, each with the metrics whose limit should then break
         outcomes   columns of its rows that say how a sample fared, and whether higher or lower is better: what

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from muroan import Splits, audit
 from muroan.auditing.plan import why_not
 from muroan.auditing.request import request
-from muroan.checks import PlantedModel, planted
+from muroan.checks import PlantedModel, of, planted
 from muroan.clean import Clean
 from muroan.cli.app import app
 from muroan.errors import AskedWrongly
@@ -62,6 +62,13 @@ def test_a_probe_asks_for_a_split_by_its_name_and_a_run_goes_on_with_it(world, t
         file.unlink()
     again = audit(PlantedModel(), world, probes=[probe], out=out, shard=16, show_progress=False)
     assert again.findings == done.findings
+
+
+@pytest.mark.parametrize("check", of(Forgotten()), ids=str)
+def test_a_probe_that_names_splits_keeps_the_promises_of_probes(check):
+    if check.name in ("says_what_it_is", "findings_are_whole"):
+        pytest.skip("it judges nothing, and has no page of its own")
+    check()
 
 
 def test_a_split_that_is_not_there_is_named_with_the_way_to_name_it(world):

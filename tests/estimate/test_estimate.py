@@ -403,6 +403,11 @@ class TestDecisions:
         assert p_value(mean([5.0]), 0.0) == 1
         assert p_value(mean([5.0, 5.0]), 0.0) == 0
 
+    def test_no_number_of_samples_tells_what_is_as_good_as_equal(self) -> None:
+        e = Estimate(value=0.0, low=-1.0, high=1.0, n=10**6, method="Student t")
+        for gap in (1e-152, 1e-154, 1e-300):
+            assert more_samples(e, gap) is None
+
     def test_more_samples(self) -> None:
         e = proportion(ones(98, 100))
         assert more_samples(e, 0.5) == 0

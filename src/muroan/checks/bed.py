@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from muroan.data.memory import InMemory
 from muroan.data.pairs import FOUND
-from muroan.dataset import Splits
+from muroan.dataset import OWN_SPLITS, Splits
 from muroan.modality import Image, Tabular, Text, Value
 from muroan.model import Capability, Code, Embedded, Model
 
@@ -189,6 +189,7 @@ def planted_pairs(n: int = 160, seed: int = 0) -> Splits:
 
 
 @cache
-def planted(n: int = 160, seed: int = 0) -> Splits:
-    """Audited, reference and members of the world, n samples each, two a picture, all of one distribution."""
-    return Splits(*(_world(name, n, seed) for name in ("audited", "reference", "members")))
+def planted(n: int = 160, seed: int = 0, *, named: tuple[str, ...] = ()) -> Splits:
+    """The splits of the world, n samples each, two a picture, all of one distribution; named: beside the usual ones."""
+    own = {name: _world(name, n, seed) for name in (*OWN_SPLITS, *named)}
+    return Splits(own.pop("audited")).having(own)

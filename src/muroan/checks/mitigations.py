@@ -27,7 +27,7 @@ def _short(mitigation: Mitigation) -> Mitigation:
 def _data(splits: Splits) -> Splits:
     """The world without the data audited: a mitigation has no business with them."""
     assert splits.reference is not None
-    return Splits(_Forbidden(splits.audited), splits.reference, splits.members)
+    return replace(splits, audited=_Forbidden(splits.audited))
 
 
 class _Forbidden(Dataset):

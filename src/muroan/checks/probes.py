@@ -11,7 +11,7 @@ from typing import Any
 
 from muroan.auditing.observe import observe_all
 from muroan.checks.bed import PlantedModel, model_for, planted
-from muroan.dataset import Dataset, Splits
+from muroan.dataset import OWN_SPLITS, Dataset, Splits
 from muroan.errors import NotApplicable
 from muroan.evidence import AUDITED, Evidence
 from muroan.finding import Conclusion
@@ -23,12 +23,17 @@ from muroan.registry import PILLARS
 
 def _observed(probe: Probe, model: Model | None = None, splits: Splits | None = None, **options: Any) -> Evidence:
     probe = _ready(probe)
-    model, splits = model or model_for(probe.needs), splits or planted()
+    model, splits = model or model_for(probe.needs), splits or _data(probe)
     reason = probe.applies(model, splits.audited.schema)
     missing = probe.needs - model.capabilities
     if reason or missing:
         raise NotApplicable(reason or f"needs {sorted(missing)}")
     return observe_all([probe], model, splits, **options)[0][probe.name]
+
+
+def _data(probe: Probe) -> Splits:
+    """The planted world, with what the probe asks for by a name of its own."""
+    return planted(named=tuple(s for s in probe.splits if s not in OWN_SPLITS))
 
 
 def _ready(probe: Probe) -> Probe:
@@ -73,7 +78,7 @@ def one_row_a_sample_and_condition(probe: Probe) -> None:
     keys = rows.select("split", "sample", "condition")
     assert keys.is_duplicated().sum() == 0, "a sample has two rows of one condition"
     assert keys.null_count().sum_horizontal().item() == 0, "sample, split or condition is missing in a row"
-    for split, data in planted().items():
+    for split, data in _data(probe).items():
         if split in probe.splits:
             seen = evidence.of(split)["sample"].n_unique()
             wanted = min(len(data), probe.limit or len(data))
@@ -85,8 +90,8 @@ def shards_do_not_matter(probe: Probe) -> None:
     probe = _small(probe)
     base = probe.conclude(_observed(probe))
     _same(base, probe.conclude(_observed(probe, shard=7)), "shards of 7")
-    splits = planted()
-    turned = Splits(*(d.subset(range(len(d) - 1, -1, -1)) for _, d in splits.items()))
+    splits = _data(probe)
+    turned = splits.having({n: d.subset(range(len(d) - 1, -1, -1)) for n, d in splits.items()})
     _same(base, probe.conclude(_observed(probe, splits=turned)), "samples in reverse order")
 
 
@@ -160,7 +165,7 @@ def one_bad_sample_is_quarantined(probe: Probe) -> None:
     probe = replace(_ready(probe), limit=32)
     audited = planted().audited
     bad = _Renamed(audited, "stumble")
-    splits = replace(planted(), audited=bad)
+    splits = replace(_data(probe), audited=bad)
     model = _stumbling(model_for(probe.needs), "stumble")
     if probe.needs - model.capabilities or probe.applies(model, bad.schema):
         return

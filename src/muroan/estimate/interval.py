@@ -131,7 +131,7 @@ def more_samples(estimate: Estimate, limit: float) -> int | None:
         return 0
     if gap == 0 or math.isinf(half):
         return None
-    if math.isinf(half / gap * (half / gap)):  # as good as equal
+    if math.isinf(half / gap * (half / gap) * estimate.n):  # as good as equal
         return None
     factor = (half / gap) ** 2
     bound = estimate.high if limit > estimate.value else estimate.low
