@@ -48,7 +48,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 selftest: $(VENV)/.dev
 	$(BIN)/muroan selftest --page docs/selftest.md || [ $$? = 1 ]  # 1: it found a probe wanting, and says so
-	rm -f docs/selftest-adversarial* docs/selftest-shift*  # written between whole self tests
+	rm -f docs/selftest-adversarial* docs/selftest-shift* docs/selftest-blank*  # written between whole self tests
 reproductions: $(VENV)/.dev $(VENV)/.emoji $(VENV)/.meaning
 	$(BIN)/python reproductions/run.py
 train: $(VENV)/.core $(VENV)/.emoji
